@@ -1,0 +1,198 @@
+"""A run's configuration: a TOML file or the page's form, checked here and frozen in `Run.config`."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from decimal import Decimal
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+SIMULATED = "simulated"  # base_url of endpoints served by the workbench's own simulator, wherever it listens
+Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,39}$")]
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be used: one line a problem, each naming its field."""
+
+
+class Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class EndpointConfig(Frozen):
+    """A model behind an OpenAI-compatible URL. The key is named by the environment variable that holds it."""
+
+    name: Name
+    base_url: str
+    model: str
+    api_key_env: str = ""
+    max_in_flight: int = Field(64, ge=1, le=4096)
+    timeout_s: float = Field(600, gt=0)
+    price_in: Decimal = Field(Decimal(0), ge=0)  # per million tokens
+    price_out: Decimal = Field(Decimal(0), ge=0)
+    price_cached: Decimal | None = Field(None, ge=0)
+    terms: str = ""  # licence or terms of the model's output
+
+    @field_validator("base_url")
+    @classmethod
+    def check_url(cls, value: str) -> str:
+        if value == SIMULATED:
+            return value
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or parts.fragment:
+            raise ValueError("use http(s)://host[:port]/v1, without credentials or query, or \"simulated\"")
+        if parts.hostname in ("169.254.169.254", "metadata.google.internal"):
+            raise ValueError("a cloud's metadata address is not a model server")
+        return value.rstrip("/")
+
+    @property
+    def simulated(self) -> bool:
+        return self.base_url == SIMULATED
+
+    def cost(self, tokens_in: int, tokens_out: int, tokens_cached: int = 0) -> Decimal:
+        """In the currency of the prices."""
+        cached_price = self.price_in if self.price_cached is None else self.price_cached
+        total = (tokens_in - tokens_cached) * self.price_in + tokens_cached * cached_price + tokens_out * self.price_out
+        return (total / 1_000_000).quantize(Decimal("1e-8"))
+
+
+class GeneratorConfig(Frozen):
+    name: Name
+    endpoint: Name
+    temperatures: tuple[Annotated[float, Field(ge=0, le=2)], ...] = (0.7, 0.9, 1.0)
+    top_p: float | None = Field(0.9, gt=0, le=1)
+    max_tokens: int = Field(8192, ge=1)
+
+
+class StageConfig(Frozen):
+    endpoint: Name
+    temperature: float | None = Field(None, ge=0, le=2)  # none: not sent (o-series)
+    top_p: float | None = Field(None, gt=0, le=1)
+    max_tokens: int = Field(1024, ge=1)
+
+
+class Cutoffs(Frozen):
+    """Easy up to `easy` errors, medium up to `medium`, difficult above."""
+
+    easy: int = Field(4, ge=0)
+    medium: int = Field(7, ge=0)
+
+    @model_validator(mode="after")
+    def check_order(self) -> Cutoffs:
+        if self.easy >= self.medium:
+            raise ValueError("easy must be below medium")
+        return self
+
+
+class QuestionFilter(Frozen):
+    """Which questions take part. Empty lists mean all."""
+
+    benchmarks: tuple[str, ...] = ()
+    splits: tuple[str, ...] = ()
+    subjects: tuple[str, ...] = ()
+    limit: int | None = Field(None, ge=1)
+    duplicates: bool = False  # all members of a duplicate group, not the canonical one alone
+    flagged: bool = False  # also those that an import flag keeps out
+
+
+class RunConfig(Frozen):
+    """Everything a run depends on. `prompts` maps a prompt's name to its sha256 (apps.pipeline.prompts)."""
+
+    endpoints: tuple[EndpointConfig, ...]
+    generators: tuple[GeneratorConfig, ...]
+    judge: StageConfig
+    ranker: StageConfig
+    refiner: StageConfig
+    regenerator: StageConfig
+    summariser: StageConfig
+    cutoffs: Cutoffs = Cutoffs()
+    questions: QuestionFilter = QuestionFilter()
+    seed: int = 20260101
+    keep: int = Field(2, ge=1, le=3)  # paths kept of an easy or medium question
+    regenerate: int = Field(1, ge=1, le=3)  # new paths of a difficult question
+    label_policy: Literal["single", "two"] = "single"
+    unjudged_policy: Literal["wait", "count_as_error", "exclude"] = "wait"
+    schema_retries: int = Field(2, ge=0, le=10)
+    prompts: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def check_references(self) -> RunConfig:
+        names = [e.name for e in self.endpoints]
+        if len(set(names)) != len(names):
+            raise ValueError("endpoints: two have the same name")
+        generators = [g.name for g in self.generators]
+        if len(set(generators)) != len(generators):
+            raise ValueError("generators: two have the same name")
+        used = [(f"generators.{g.name}", g.endpoint) for g in self.generators]
+        used += [(stage, getattr(self, stage).endpoint) for stage in STAGES_WITH_ENDPOINT]
+        missing = [f"{where}.endpoint: no endpoint is named {name!r}" for where, name in used if name not in names]
+        if missing:
+            raise ValueError("; ".join(missing))
+        if not 1 <= self.paths_per_question <= 30:
+            raise ValueError("generators: between 1 and 30 paths a question")
+        if self.cutoffs.medium >= self.paths_per_question:
+            raise ValueError(f"cutoffs.medium must be below the {self.paths_per_question} paths of a question")
+        return self
+
+    @property
+    def paths_per_question(self) -> int:
+        return sum(len(g.temperatures) for g in self.generators)
+
+    @property
+    def slots(self) -> list[tuple[str, int]]:
+        """(generator, sample) of each path, in the order of the 3 × 3 grid."""
+        return [(g.name, n) for g in self.generators for n in range(1, len(g.temperatures) + 1)]
+
+    def endpoint(self, name: str) -> EndpointConfig:
+        return next(e for e in self.endpoints if e.name == name)
+
+    def digest(self) -> str:
+        return hashlib.sha256(json.dumps(self.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()
+
+
+STAGES_WITH_ENDPOINT = ("judge", "ranker", "refiner", "regenerator", "summariser")
+
+
+def default_config() -> dict[str, Any]:
+    """The published set-up on simulated models: what `create_run --name N` alone uses."""
+    models = ("qwen2.5-72b", "r1-distill-70b", "huatuogpt-o1-70b")
+    names = (*models, "judge", "writer")
+    return {
+        "endpoints": [{"name": n, "base_url": SIMULATED, "model": f"sim-{n}", "terms": "simulated text"} for n in names],
+        "generators": [{"name": n, "endpoint": n} for n in models],
+        "judge": {"endpoint": "judge", "temperature": 1.0, "top_p": 0.95, "max_tokens": 1024},
+        "ranker": {"endpoint": "judge", "temperature": 0.7, "top_p": 0.95, "max_tokens": 512},
+        "refiner": {"endpoint": "writer", "temperature": 0.8, "top_p": 0.9, "max_tokens": 8192},
+        "regenerator": {"endpoint": "writer", "max_tokens": 20000},
+        "summariser": {"endpoint": "writer", "temperature": 0.5, "top_p": 0.95, "max_tokens": 1000},
+    }
+
+
+def parse_config(data: dict[str, Any]) -> RunConfig:
+    """Checked configuration; what is not said comes from `default_config`. Raises ConfigError."""
+    try:
+        return RunConfig.model_validate({**default_config(), **data})
+    except ValidationError as error:
+        lines = [f"{'.'.join(str(p) for p in e['loc']) or 'configuration'}: {e['msg']}" for e in error.errors()]
+        raise ConfigError("\n".join(lines)) from error
+
+
+def load_config(path: Path) -> RunConfig:
+    """Raises ConfigError naming the file, and the line for a TOML error."""
+    try:
+        data = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8 at byte {error.start}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path}: {error}") from error
+    try:
+        return parse_config(data)
+    except ConfigError as error:
+        raise ConfigError("\n".join(f"{path}: {line}" for line in str(error).splitlines())) from error

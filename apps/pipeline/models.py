@@ -1,0 +1,154 @@
+"""How answers come to be: endpoints, prompts, the work still to do, and every call made."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.db import models
+from django.db.models import Q
+
+from apps.questions.models import Project, Question
+from apps.reasoning.models import Run
+
+
+class Endpoint(models.Model):
+    """A model server as configured: the latest known definition, for pages and terms. Runs freeze their own copy."""
+
+    project = models.ForeignKey(Project, on_delete=models.PROTECT, related_name="endpoints")
+    name = models.CharField(max_length=60)
+    model = models.CharField(max_length=200)
+    base_url = models.CharField(max_length=500)
+    terms = models.CharField(max_length=300, blank=True)  # licence or terms of the model's output
+    simulated = models.BooleanField(default=False)  # configured as the simulator; a Call is marked by its fingerprint
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=("project", "name"), name="endpoint_name"),)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class PromptVersion(models.Model):
+    """A prompt's text by its hash, kept for ever so that any record can be walked back to it."""
+
+    sha256 = models.CharField(max_length=64, primary_key=True)
+    name = models.CharField(max_length=60)
+    text = models.TextField()
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    def __str__(self) -> str:
+        return f"{self.name}@{self.sha256[:12]}"
+
+
+class CallStatus(models.TextChoices):
+    OK = "ok"
+    RETRIED = "retried"  # the attempt failed or was rejected; another was made
+    FAILED = "failed"  # the attempt failed or was rejected, and no further one was made
+
+
+class Call(models.Model):
+    """One attempt sent to a model; append-only."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    run = models.ForeignKey(Run, on_delete=models.PROTECT, related_name="calls", db_index=False)
+    question = models.ForeignKey(Question, on_delete=models.PROTECT, related_name="+", db_index=False)
+    stage = models.CharField(max_length=20)
+    item = models.CharField(max_length=80)  # which output of the question it was for: "qwen/2", "path:123"
+    endpoint = models.CharField(max_length=60)
+    model = models.CharField(max_length=200)
+    prompt = models.CharField(max_length=64, blank=True)  # PromptVersion.sha256
+    params = models.JSONField(default=dict)  # temperature, top_p, max_tokens
+    seed = models.BigIntegerField(null=True)
+    attempt = models.PositiveSmallIntegerField(default=1)
+    status = models.CharField(max_length=8, choices=CallStatus)
+    error_class = models.CharField(max_length=20, blank=True)
+    error = models.CharField(max_length=500, blank=True)
+    finish_reason = models.CharField(max_length=20, blank=True)
+    tokens_in = models.PositiveIntegerField(null=True)
+    tokens_out = models.PositiveIntegerField(null=True)
+    tokens_cached = models.PositiveIntegerField(null=True)
+    cost = models.DecimalField(max_digits=14, decimal_places=8, default=0)
+    latency_ms = models.PositiveIntegerField(default=0)
+    simulated = models.BooleanField(default=False)
+    fingerprint = models.CharField(max_length=80, blank=True)  # the server's system_fingerprint
+    created_at = models.DateTimeField()
+
+    class Meta:
+        indexes = (
+            models.Index(fields=("run", "question"), name="call_of_question"),
+            models.Index(fields=("run", "stage", "error_class"), name="call_failures", condition=~Q(error_class="")),
+        )
+
+
+class TaskState(models.TextChoices):
+    IDLE = "idle"
+    READY = "ready"
+    LEASED = "leased"
+
+
+class Task(models.Model):
+    """What is to be done next for a unit (a question) in a lane (a stage on an endpoint: `verify@judge`).
+
+    `wanted` rises whenever something the lane depends on changed; a lease records it in `seen`; finishing sets the
+    task idle only if nothing was wanted since (compare and set), so no wake-up is lost.
+    """
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="tasks", db_index=False)
+    lane = models.CharField(max_length=90)
+    unit_type = models.CharField(max_length=12, default="question")
+    unit_id = models.BigIntegerField()
+    state = models.CharField(max_length=8, choices=TaskState, default=TaskState.READY)
+    wanted = models.BigIntegerField(default=1)
+    seen = models.BigIntegerField(default=0)
+    attempts = models.PositiveSmallIntegerField(default=0)  # leases given back unfinished because a model was not there
+    not_before = models.DateTimeField(null=True)
+    lease = models.ForeignKey("PumpLease", null=True, on_delete=models.SET_NULL, related_name="tasks", db_index=False)
+    last_error = models.CharField(max_length=300, blank=True)
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(fields=("run", "lane", "unit_type", "unit_id"), name="task_unit"),
+            models.CheckConstraint(
+                name="task_leased_has_lease", condition=~Q(state=TaskState.LEASED) | Q(lease__isnull=False)
+            ),
+        )
+        indexes = (
+            models.Index(fields=("lane", "run", "id"), name="task_ready", condition=Q(state=TaskState.READY)),
+            models.Index(fields=("lease",), name="task_leased", condition=Q(lease__isnull=False)),
+        )
+
+
+class PumpLease(models.Model):
+    """A pump at work: its heartbeat keeps all tasks it leased. Its id is the token every flush must still hold."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    lane = models.CharField(max_length=90)
+    slot = models.PositiveSmallIntegerField()  # 0 … wanted pumps of the lane - 1
+    owner = models.CharField(max_length=120)  # host:pid:start time
+    started_at = models.DateTimeField()
+    expires_at = models.DateTimeField()
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=("lane", "slot"), name="pump_slot"),)
+
+
+class Failure(models.Model):
+    """An output that could not be made: set aside with its reason until a person has it tried again."""
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="failures", db_index=False)
+    question = models.ForeignKey(Question, on_delete=models.PROTECT, related_name="+", db_index=False)
+    stage = models.CharField(max_length=20)
+    item = models.CharField(max_length=80)
+    error_class = models.CharField(max_length=20)
+    message = models.CharField(max_length=500, blank=True)
+    call = models.ForeignKey(Call, null=True, on_delete=models.PROTECT, related_name="+", db_index=False)
+    resolved_at = models.DateTimeField(null=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(
+                fields=("run", "question", "stage", "item"), name="failure_open", condition=Q(resolved_at__isnull=True)
+            ),
+        )

@@ -1,0 +1,79 @@
+"""What a stage asks of a model and what comes back; `workers.backends` speaks it to real servers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from apps.pipeline.config import EndpointConfig
+
+Message = dict[str, str]  # {"role": "system" | "user", "content": …}
+
+ErrorClass = Literal[
+    "connection",  # no connection, reset, timed out, stream cut
+    "server",  # 5xx
+    "rate_limit",  # 429
+    "refused",  # 400, 401, 403, 404, 422: the server's words; never repeated
+    "length",  # finish_reason=length: the reply was cut at the token cap
+    "empty",  # a reply without text
+    "schema",  # a reply that does not have the form asked for
+]
+
+TRANSIENT: frozenset[str] = frozenset({"connection", "server", "rate_limit"})
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One chat completion. `affinity` keeps all calls of one question on one replica."""
+
+    endpoint: EndpointConfig
+    messages: list[Message]
+    max_tokens: int
+    temperature: float | None = None
+    top_p: float | None = None
+    seed: int | None = None
+    schema: dict[str, Any] | None = None  # JSON schema of the reply, sent as response_format
+    affinity: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    text: str
+    reasoning: str = ""  # reasoning_content, where the server returns it apart
+    finish_reason: str = "stop"
+    model: str = ""
+    tokens_in: int | None = None
+    tokens_out: int | None = None
+    tokens_cached: int | None = None
+    fingerprint: str = ""  # system_fingerprint
+    latency_ms: int = 0
+
+    @property
+    def simulated(self) -> bool:
+        return self.fingerprint == SIMULATED_FINGERPRINT
+
+
+SIMULATED_FINGERPRINT = "reasonmed-simulated"
+
+
+@dataclass(slots=True)
+class ModelError(Exception):
+    """An attempt that gave no usable reply. `retry_after` is in seconds, when the server named it."""
+
+    error_class: ErrorClass
+    message: str
+    status: int = 0
+    retry_after: float | None = None
+    latency_ms: int = 0
+    reply: Reply | None = field(default=None)
+
+    def __str__(self) -> str:
+        return f"{self.error_class}: {self.message}"
+
+
+class Backend(Protocol):
+    """How requests reach a model server. `complete` raises ModelError for anything but a usable HTTP reply."""
+
+    async def complete(self, request: Request) -> Reply: ...
+
+    async def close(self) -> None: ...
