@@ -2,4 +2,9 @@
 
 
 def prepare(argv: list[str]) -> None:
-    pass
+    from reasonmed_site import settings
+
+    if settings.EMBEDDED_POSTGRES:
+        from reasonmed_site import postgres
+
+        postgres.start(settings.VAR_DIR)
