@@ -1,0 +1,141 @@
+"""What every page is set with: icons, numbers, times, options, who is signed in."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from decimal import Decimal
+
+from django import template
+from django.contrib.auth.models import AnonymousUser, User
+from django.urls import NoReverseMatch, reverse
+from django.utils import timezone
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+
+from apps.questions import access
+
+register = template.Library()
+
+MINUTE, HOUR, DAY = 60, 3600, 86400
+
+# (address name, word, names of the pages that belong to it)
+NAV = (
+    ("overview", "Overview", {"overview", "run"}),
+    (
+        "questions",
+        "Questions",
+        {"questions", "question", "run_question", "composition", "key_conflicts", "record", "compare"},
+    ),
+    ("paths", "Paths", {"paths", "override"}),
+    ("exports", "Exports", {"exports", "export", "export_new"}),
+    ("runs", "Runs", {"runs", "run_new", "run_cancel"}),
+)
+
+
+@register.simple_tag
+def icon(name: str) -> SafeString:
+    """A picture beside a word; never alone."""
+    return format_html('<svg class="i" aria-hidden="true"><use href="#i-{}"></use></svg>', name)
+
+
+@register.filter
+def num(value: int | float | Decimal | None) -> str:
+    """12345 → 12,345; nothing → an en dash."""
+    return "–" if value is None or value == "" else f"{value:,}"
+
+
+@register.filter
+def money(value: Decimal | float | str | None) -> str:
+    """Two decimals from one unit up, four below."""
+    if value is None or value == "":
+        return "–"
+    amount = Decimal(value)
+    return f"${amount:,.2f}" if amount >= 1 or amount == 0 else f"${amount:,.4f}"
+
+
+@register.filter
+def percent(part: int, whole: int) -> str:
+    """`part|percent:whole` → 73.5 %; nothing of nothing → an en dash."""
+    return f"{100 * part / whole:.1f} %" if whole else "–"
+
+
+@register.filter
+def width(part: int, whole: int) -> str:
+    """`part|width:whole`: a length in an SVG, in per cent."""
+    return f"{100 * part / whole:.2f}%" if whole else "0%"
+
+
+@register.simple_tag
+def ago(moment: datetime | None) -> SafeString | str:
+    """A relative time with the exact one on hover and for machines."""
+    if moment is None:
+        return "–"
+    utc = moment.astimezone(timezone.get_default_timezone())
+    exact = f"{utc.day} {utc:%B %Y, %H:%M:%S} UTC"
+    return format_html(
+        '<time datetime="{}" title="{}">{}</time>', utc.isoformat(timespec="seconds"), exact, relative(moment)
+    )
+
+
+def relative(moment: datetime, now: datetime | None = None) -> str:
+    """How long ago in words: "3 min ago", "yesterday", "12 August 2026"."""
+    seconds = ((now or timezone.now()) - moment).total_seconds()
+    if seconds < 5:
+        return "just now"
+    if seconds < MINUTE:
+        return f"{int(seconds)} s ago"
+    if seconds < HOUR:
+        return f"{int(seconds // MINUTE)} min ago"
+    if seconds < DAY:
+        return f"{int(seconds // HOUR)} h ago"
+    days = int(seconds // DAY)
+    if days < 2:
+        return "yesterday"
+    return f"{days} days ago" if days < 30 else f"{moment.day} {moment:%B %Y}"
+
+
+@register.simple_tag
+def duration(seconds: float | None) -> str:
+    """ "2 d 21 h", "3 min", "40 s"."""
+    if seconds is None:
+        return "–"
+    whole = round(seconds)
+    if whole >= DAY:
+        return f"{whole // DAY} d {whole % DAY // HOUR} h"
+    if whole >= HOUR:
+        return f"{whole // HOUR} h {whole % HOUR // MINUTE} min"
+    return f"{whole // MINUTE} min" if whole >= 2 * MINUTE else f"{whole} s"
+
+
+@register.simple_tag
+def opt(letter: str, key: str = "") -> SafeString:
+    """An option's letter in its box; filled when it is the key."""
+    if letter == key:
+        return format_html('<span class="opt opt--key">{}</span><span class="vh"> (the key)</span>', letter)
+    return format_html('<span class="opt">{}</span>', letter)
+
+
+@register.filter
+def role_word(user: User | AnonymousUser) -> str:
+    """The stronger role a person has, as a word."""
+    roles = access.roles_of(user)
+    return next((role for role in access.ROLES if role in roles), "no role yet")
+
+
+@register.filter
+def has_role(user: User | AnonymousUser, role: str) -> bool:
+    return access.has_role(user, role)
+
+
+@register.simple_tag(takes_context=True)
+def nav_items(context: template.Context) -> list[dict[str, object]]:
+    """The pages of the top bar, the one we are on marked. A page whose address is not wired is left out."""
+    match = getattr(context.get("request"), "resolver_match", None)
+    here = match.url_name if match else ""
+    items: list[dict[str, object]] = []
+    for name, word, members in NAV:
+        try:
+            items.append({"url": reverse(name), "word": word, "current": here in members})
+        except NoReverseMatch:
+            continue
+    return items
