@@ -1,0 +1,305 @@
+"""Rows for tests, consistent with each other. Every factory takes what matters to the test and fills in the rest.
+
+`make_finished_run(n)` is a small run with all tiers, its counters, kept paths, responses and calls.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from typing import Any
+
+from django.contrib.auth.models import Group, User
+from django.utils import timezone
+
+from apps.pipeline.config import parse_config
+from apps.pipeline.models import Call, CallStatus, PromptVersion
+from apps.questions.access import DEFAULT_PROJECT
+from apps.questions.models import LETTERS, Benchmark, Project, Question
+from apps.reasoning.models import (
+    Label,
+    Origin,
+    PathLabel,
+    QuestionState,
+    RankScore,
+    ReasoningPath,
+    Response,
+    Run,
+    RunCounter,
+    RunQuestion,
+    RunState,
+    Selection,
+    Tier,
+    Verdict,
+    VerdictSource,
+)
+
+_numbers = itertools.count(1)
+PASSWORD = "correct horse battery staple"
+STEMS = (
+    "A 24-year-old woman with diabetes is found unconscious at work. Potassium is 3.1 mEq/L and pH is 7.1. "
+    "Which of the following is the next best step in management?",
+    "A 61-year-old man has crushing chest pain and ST elevation in II, III and aVF. Which artery is most likely occluded?",
+    "A newborn boy is cyanotic six hours after birth. Which of the following is the most likely cause?",
+    "A 45-year-old woman has fatigue, weight gain and a raised TSH. Which drug treats the underlying condition?",
+)
+OPTIONS = ("Infuse bicarbonate slowly", "Switch fluids to 0.45% saline", "Start insulin", "Replace potassium")
+
+
+def make_project(slug: str = DEFAULT_PROJECT) -> Project:
+    return Project.objects.get_or_create(slug=slug, defaults={"name": f"{slug.capitalize()} project"})[0]
+
+
+def make_user(role: str | None = "clinician", *, member_of: Project | None = None, **fields: Any) -> User:
+    """A member of the default project (or of `member_of`) with one role, or with none."""
+    user = User.objects.create_user(fields.pop("username", f"user{next(_numbers)}"), password=PASSWORD, **fields)
+    if role:
+        user.groups.add(Group.objects.get_or_create(name=role)[0])
+    (member_of or make_project()).members.add(user)
+    return user
+
+
+def make_benchmark(slug: str = "medqa") -> Benchmark:
+    names = {"medqa": "MedQA", "medmcqa": "MedMCQA", "pubmedqa": "PubMedQA", "mmlu": "MMLU"}
+    return Benchmark.objects.get_or_create(slug=slug, defaults={"name": names.get(slug, slug), "licence": "MIT"})[0]
+
+
+def make_question(*, benchmark: str = "medqa", **fields: Any) -> Question:
+    n = next(_numbers)
+    fields.setdefault("stem", f"{STEMS[n % len(STEMS)]}")
+    fields.setdefault("options", list(OPTIONS))
+    content = hashlib.blake2s(f"{n} {fields['stem']} {fields['options']}".encode(), digest_size=16).hexdigest()
+    defaults: dict[str, Any] = {
+        "uid": f"{benchmark}-train-{n:06d}",
+        "split": "train",
+        "subject": "Endocrinology",
+        "key": 3,
+        "fingerprint": content,
+        "stem_fingerprint": content,
+        "explanation": "Insulin drives potassium into cells.",
+    }
+    return Question.objects.create(benchmark=make_benchmark(benchmark), **(defaults | fields))
+
+
+def make_run(
+    *, name: str = "", state: str = RunState.RUNNING, config: dict[str, Any] | None = None, **fields: Any
+) -> Run:
+    parsed = parse_config(config or {})
+    fields.setdefault("project", make_project())
+    fields.setdefault("started_at", timezone.now() if state != RunState.READY else None)
+    fields.setdefault("finished_at", timezone.now() if state == RunState.FINISHED else None)
+    return Run.objects.create(
+        name=name or f"run-{next(_numbers)}",
+        state=state,
+        config=parsed.model_dump(mode="json"),
+        config_hash=parsed.digest(),
+        **fields,
+    )
+
+
+def make_run_question(run: Run, question: Question, **fields: Any) -> RunQuestion:
+    return RunQuestion.objects.create(run=run, question=question, benchmark_id=question.benchmark_id, **fields)
+
+
+def make_call(run: Run, question: Question, stage: str = "generate", item: str = "", **fields: Any) -> Call:
+    prompt = make_prompt(stage)
+    defaults: dict[str, Any] = {
+        "endpoint": "judge" if stage in ("verify", "rank", "reverify") else "qwen2.5-72b",
+        "model": "sim-judge",
+        "prompt": prompt.sha256,
+        "status": CallStatus.OK,
+        "finish_reason": "stop",
+        "tokens_in": 812,
+        "tokens_out": 240,
+        "tokens_cached": 512,
+        "latency_ms": 1200,
+        "simulated": True,
+        "fingerprint": "reasonmed-simulated",
+        "created_at": timezone.now(),
+    }
+    return Call.objects.create(run=run, question=question, stage=stage, item=item or "x", **(defaults | fields))
+
+
+def make_prompt(name: str) -> PromptVersion:
+    text = f"Stage: {name}\nDo what the stage asks."
+    return PromptVersion.objects.get_or_create(
+        sha256=hashlib.sha256(text.encode()).hexdigest(), defaults={"name": name, "text": text}
+    )[0]
+
+
+def make_path(
+    run: Run, question: Question, *, generator: str = "qwen2.5-72b", sample: int = 1, **fields: Any
+) -> ReasoningPath:
+    answer = fields.get("answer", question.key_letter)
+    text = fields.setdefault("text", path_text(question, answer))
+    defaults: dict[str, Any] = {
+        "origin": Origin.GENERATED,
+        "answer": answer,
+        "answer_how": "final line" if answer else "",
+        "finish_reason": "stop",
+        "model": f"sim-{generator}" if generator else "sim-writer",
+        "temperature": (0.7, 0.9, 1.0)[(sample - 1) % 3],
+        "raw": text,
+    }
+    return ReasoningPath.objects.create(
+        run=run, question=question, generator=generator, sample=sample, **(defaults | fields)
+    )
+
+
+def path_text(question: Question, answer: str) -> str:
+    """A path of two paragraphs and a conclusion; without an answer it stops in mid-sentence."""
+    opening = "Okay, let's look at this question. The patient's findings have to be explained together."
+    body = "Potassium is 3.1 mEq/L, which is low. Insulin would drive it into cells. So each option is weighed in turn."
+    if not answer:
+        return f"{opening}\n\n{body} The next thing to"
+    return f"{opening}\n\n{body}\n\nFinal answer: {answer}. {question.options[LETTERS.index(answer)]}"
+
+
+def make_verdict(path: ReasoningPath, *, run: Run | None = None, label: str = Label.CORRECT, **fields: Any) -> Verdict:
+    """A judge's verdict; with `reviewer`, a person's."""
+    passed = {Label.CORRECT: (True, True, True), Label.ERROR: (False, True, True), Label.UNJUDGED: (None, None, None)}
+    axes = dict(zip(("correctness", "coherence", "factuality"), passed[Label(label)], strict=True))
+    fields.setdefault(
+        "reason",
+        "Weighs every option and ends at the key."
+        if label == Label.CORRECT
+        else "Starts insulin at a potassium of 3.1.",
+    )
+    if "reviewer" in fields:
+        fields.setdefault("source", VerdictSource.PERSON)
+        fields.setdefault("project", path.run.project)
+        return Verdict.objects.create(path=path, label=label, **(axes | fields))
+    return Verdict.objects.create(
+        path=path, run=run or path.run, source=VerdictSource.JUDGE, label=label, **(axes | fields)
+    )
+
+
+def make_path_label(
+    path: ReasoningPath, *, run: Run | None = None, label: str = Label.CORRECT, **fields: Any
+) -> PathLabel:
+    contradiction = label == Label.CORRECT and path.answer not in ("", path.question.key_letter)
+    defaults: dict[str, Any] = {"judge_label": label, "source": VerdictSource.JUDGE, "contradiction": contradiction}
+    return PathLabel.objects.create(
+        run=run or path.run, path=path, question_id=path.question_id, label=label, **(defaults | fields)
+    )
+
+
+def tier_of(errors: int) -> str:
+    return Tier.EASY if errors <= 4 else Tier.MEDIUM if errors <= 7 else Tier.DIFFICULT
+
+
+def make_judged_question(run: Run, question: Question, *, errors: int, **fields: Any) -> list[ReasoningPath]:
+    """Nine paths with the judge's verdicts, the last `errors` of them Error, and the question's row in the run.
+
+    The first path of a question with an odd error count is a contradiction: judged Correct, answer not the key.
+    """
+    slots = [(g["name"], n) for g in run.config["generators"] for n in range(1, len(g["temperatures"]) + 1)]
+    wrong = LETTERS[(question.key + 1) % len(question.options)]
+    paths, pattern, contradictions = [], "", 0
+    for place, (generator, sample) in enumerate(slots):
+        error = place >= len(slots) - errors
+        contradicts = place == 0 and not error and errors % 2 == 1
+        call = make_call(run, question, "generate", f"{generator}/{sample}", endpoint=generator)
+        path = make_path(
+            run,
+            question,
+            generator=generator,
+            sample=sample,
+            call=call,
+            answer=wrong if error or contradicts else question.key_letter,
+        )
+        label = Label.ERROR if error else Label.CORRECT
+        make_verdict(path, label=label, call=make_call(run, question, "verify", f"path:{path.pk}"))
+        make_path_label(path, label=label)
+        paths.append(path)
+        pattern += "E" if error else "C"
+        contradictions += contradicts
+    defaults: dict[str, Any] = {"state": QuestionState.READY, "reason": "", "records": 2}
+    make_run_question(
+        run,
+        question,
+        **(defaults | fields),
+        pattern=pattern,
+        answers="".join(path.answer or "-" for path in paths),
+        error_count=errors,
+        tier=tier_of(errors),
+        contradictions=contradictions,
+    )
+    return paths
+
+
+def keep_paths(run: Run, question: Question, paths: list[ReasoningPath], errors: int) -> None:
+    """What the later stages leave for a judged question: scores, kept paths, rewritings and responses."""
+    tier, kept = tier_of(errors), []
+    if tier == Tier.DIFFICULT:
+        kept.append((None, make_rewritten(run, question, Origin.REGENERATED, None)))
+    for path in [p for p in paths if p.answer == question.key_letter][:2] if tier != Tier.DIFFICULT else []:
+        RankScore.objects.create(run=run, path=path, score=5, justification="Weighs every option.")
+        kept.append((path, make_rewritten(run, question, Origin.REFINED, path) if tier == Tier.MEDIUM else path))
+    for slot, (source, path) in enumerate(kept, start=1):
+        Selection.objects.create(run=run, question=question, slot=slot, source=source, path=path, why="score 5 of 5")
+        text = f"Potassium comes before insulin.\n\nAnswer: {question.key_letter}. {question.key_text}"
+        call = make_call(run, question, "summarise", f"path:{path.pk}", endpoint="writer")
+        Response.objects.create(run=run, path=path, text=text, answer=question.key_letter, call=call)
+    RunQuestion.objects.filter(run=run, question=question).update(records=len(kept))
+
+
+def make_rewritten(run: Run, question: Question, origin: str, parent: ReasoningPath | None) -> ReasoningPath:
+    stage = "refine" if parent else "regenerate"
+    text = path_text(question, question.key_letter).replace(
+        "Insulin would drive it into cells.", "Insulin is held below 3.3, because it drives potassium into cells."
+    )
+    path = make_path(
+        run, question, origin=origin, parent=parent, text=text, temperature=0.8 if parent else None,
+        generator=parent.generator if parent else "", sample=parent.sample if parent else 1,
+        call=make_call(run, question, stage, "1", endpoint="writer"),
+    )  # fmt: skip
+    make_verdict(path, call=make_call(run, question, "reverify", f"path:{path.pk}"))
+    make_path_label(path)
+    return path
+
+
+def make_finished_run(n: int = 5, **fields: Any) -> Run:
+    """A finished run over n new questions with error counts 0, 2, 4, 5, 7, 8, 9, 3, …"""
+    fields.setdefault("state", RunState.FINISHED)
+    run = make_run(**fields)
+    benchmarks = itertools.cycle(("medqa", "medmcqa", "pubmedqa", "mmlu"))
+    for errors in itertools.islice(itertools.cycle((0, 2, 4, 5, 7, 8, 9, 3)), n):
+        question = make_question(benchmark=next(benchmarks))
+        paths = make_judged_question(run, question, errors=errors)
+        keep_paths(run, question, paths, errors)
+    count_again(run)
+    return run
+
+
+def count_again(run: Run) -> None:
+    """Set the run's counters to what its rows say."""
+    totals: dict[str, int] = {"questions": 0, "contradictions": 0, "overridden": 0, "calls": 0}
+
+    def add(key: str) -> None:
+        totals[key] = totals.get(key, 0) + 1
+
+    for row in RunQuestion.objects.filter(run=run):
+        add("questions")
+        add(f"state:{row.state}:{row.reason}")
+        add(f"benchmark:{row.benchmark_id}:{row.state}")
+        totals["contradictions"] += row.contradictions
+        totals["overridden"] += row.overridden
+        if row.tier:
+            add(f"tier:{row.tier}")
+            add(f"errors:{row.error_count}")
+    for origin in ReasoningPath.objects.filter(run=run).values_list("origin", flat=True):
+        add(f"paths:{origin}")
+    for label in PathLabel.objects.filter(run=run, path__origin__in=("generated", "imported")).values_list(
+        "label", flat=True
+    ):
+        add(f"labels:{label}")
+    for stage, error_class in Call.objects.filter(run=run).values_list("stage", "error_class"):
+        add("calls")
+        add(f"calls:{stage}")
+        if error_class:
+            add(f"failed:{error_class}")
+        else:
+            add(f"stage:{stage}")
+    RunCounter.objects.filter(run=run).delete()
+    RunCounter.objects.bulk_create(RunCounter(run=run, key=key, value=value) for key, value in totals.items())
