@@ -1,0 +1,50 @@
+# The two commands of a first look: `make demo` and `make test`. Everything runs from .venv.
+PYTHON ?= python3
+VENV := .venv
+PY := $(VENV)/bin/python
+QUICK := not slow and not browser and not faults and not engine
+REST := (slow or browser or faults) and not engine
+COMPILE := $(VENV)/bin/uv pip compile -q --generate-hashes --no-emit-index-url --no-header --python-version 3.11
+
+.PHONY: help setup demo stop test test-all lint bench lock
+
+help:
+	@echo "make demo      the workbench with a sample run, on http://127.0.0.1:$${PORT:-8000}"
+	@echo "make stop      stop the private PostgreSQL (the demo stops its own)"
+	@echo "make test      quick tests; make test-all: with browser, kills, Redis and RabbitMQ"
+	@echo "make lint      ruff, mypy, missing migrations"
+	@echo "make bench     benchmarks; results on the terminal"
+	@echo "make setup     the environment in $(VENV); make lock: lock the dependencies again"
+
+setup: $(VENV)/.locked
+
+$(VENV)/.locked: requirements/dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 …")'
+	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --require-hashes -r requirements/dev.txt
+	@touch $@
+
+demo: setup
+	@exec $(PY) manage.py demo --stop-with-parent
+
+stop: setup
+	@$(PY) manage.py stop_postgres
+
+test: setup
+	$(PY) -m pytest -q -n 2 -m "$(QUICK)"
+
+test-all: test
+	$(PY) -m pytest -q -m "$(REST)"
+
+lint: setup
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy manage.py apps workers reasonmed_site
+	$(PY) manage.py makemigrations --check --dry-run
+
+bench: setup
+	$(PY) -m tests.bench
+
+lock: setup
+	$(COMPILE) requirements/base.in -o requirements/base.txt
+	$(COMPILE) requirements/base.in requirements/dev.in -o requirements/dev.txt
