@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from decimal import Decimal
+from urllib.parse import urlencode
 
 from django import template
 from django.contrib.auth.models import AnonymousUser, User
@@ -63,6 +64,24 @@ def percent(part: int, whole: int) -> str:
 def width(part: int, whole: int) -> str:
     """`part|width:whole`: a length in an SVG, in per cent."""
     return f"{100 * part / whole:.2f}%" if whole else "0%"
+
+
+@register.filter
+def words(code: str) -> str:
+    """key_text_repeated → Key text repeated."""
+    return code.replace("_", " ").capitalize()
+
+
+@register.filter
+def without(params: dict[str, str], name: str) -> str:
+    """A list's address with one filter taken away."""
+    return "?" + urlencode({key: value for key, value in params.items() if key != name})
+
+
+@register.filter
+def address(params: dict[str, str], cursor: str) -> str:
+    """A list's address, ready for the value of its cursor to follow."""
+    return "?" + urlencode(params) + ("&" if params else "") + f"{cursor}="
 
 
 @register.simple_tag

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from django import template
+from django.urls import reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from apps.questions.models import Question
 from apps.reasoning.layout import Layout
-from apps.reasoning.models import Label, Origin, QuestionState, RunState, Tier
+from apps.reasoning.models import Label, QuestionState, Run, RunState, Tier
+from apps.reasoning.text import opening, split_stem
+from apps.reasoning.words import origin_word, reason_words, stage_word
 
 register = template.Library()
 
@@ -25,35 +29,6 @@ RUN_STATES = {
     RunState.PAUSED: ("warn", "pause", "Paused"),
     RunState.CANCELLED: ("plain", "cross", "Cancelled"),
     RunState.FINISHED: ("plain", "check", "Finished"),
-}
-# Why a question waits or is excluded, in words; a reason not listed here is shown as it is written.
-REASONS = {
-    "generate": "paths not generated yet",
-    "verify": "verdict missing",
-    "tier": "verdict missing",
-    "rank": "ranking",
-    "refine": "refining",
-    "regenerate": "regenerating",
-    "reverify": "re-verification",
-    "summarise": "summary",
-    "disputed": "disputed, to adjudicate",
-    "unjudged": "a path could not be judged",
-}
-STAGES = {
-    "generate": "Generate",
-    "verify": "Verify",
-    "tier": "Tier",
-    "rank": "Rank",
-    "refine": "Refine",
-    "regenerate": "Regenerate",
-    "reverify": "Re-verify",
-    "summarise": "Summarise",
-}
-ORIGINS = {
-    Origin.GENERATED: "generated",
-    Origin.IMPORTED: "imported",
-    Origin.REFINED: "refined",
-    Origin.REGENERATED: "regenerated",
 }
 
 
@@ -145,11 +120,6 @@ def pattern_words(pattern: str) -> str:
 register.filter("pattern_words", pattern_words)
 
 
-@register.filter
-def reason_words(reason: str) -> str:
-    return REASONS.get(reason, reason.replace("_", " "))
-
-
 @register.simple_tag
 def state_words(state: str, reason: str) -> str:
     """ "Ready", "Waiting: ranking", "Excluded: …"."""
@@ -158,11 +128,14 @@ def state_words(state: str, reason: str) -> str:
     return f"{state.capitalize()}: {reason_words(reason)}"
 
 
-@register.filter
-def stage_word(stage: str) -> str:
-    return STAGES.get(stage, stage.replace("_", " ").capitalize())
+register.filter("reason_words", reason_words)
+register.filter("stage_word", stage_word)
+register.filter("origin_word", origin_word)
+register.filter("split_stem", split_stem)
+register.filter("opening", opening)
 
 
 @register.filter
-def origin_word(origin: str) -> str:
-    return ORIGINS.get(Origin(origin), origin)
+def desk(question: Question, run: Run | None) -> str:
+    """The question's page, in a run where there is one."""
+    return reverse("run_question", args=(run.pk, question.uid)) if run else reverse("question", args=(question.uid,))

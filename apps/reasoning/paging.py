@@ -1,0 +1,66 @@
+"""Keyset pages: a page is the rows after (or before) an id; nothing is skipped over, nothing is counted to the end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from django.db.models import Model, QuerySet
+
+M = TypeVar("M", bound=Model)
+PAGE_SIZE = 50
+COUNT_CAP = 1000
+LARGEST_ID = 2**63 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[M]):
+    rows: list[M]
+    before: int | None  # cursor of the page before, None on the first
+    after: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Capped:
+    """How many there are, up to a cap: "1,000+" says it went no further."""
+
+    value: int
+    capped: bool
+
+    def __str__(self) -> str:
+        return f"{self.value:,}+" if self.capped else f"{self.value:,}"
+
+
+def read_page(rows: QuerySet[M], params: Mapping[str, str], *, field: str, size: int = PAGE_SIZE) -> Page[M]:
+    """The page of `rows` by ascending `field` (an id) that `after` or `before` in the address asks for."""
+    after, before = _cursor(params.get("after")), _cursor(params.get("before"))
+    if before is not None:
+        found = list(rows.filter(**{f"{field}__lt": before}).order_by(f"-{field}")[: size + 1])
+        page = list(reversed(found[:size]))
+        has_before, has_after = len(found) > size, True
+    else:
+        if after is not None:
+            rows = rows.filter(**{f"{field}__gt": after})
+        found = list(rows.order_by(field)[: size + 1])
+        page = found[:size]
+        has_before, has_after = after is not None, len(found) > size
+    attribute = field if field != "pk" else "id"
+    first, last = (_value(page[0], attribute), _value(page[-1], attribute)) if page else (None, None)
+    return Page(page, first if has_before else None, last if has_after else None)
+
+
+def count_capped(rows: QuerySet[Any], cap: int = COUNT_CAP) -> Capped:
+    """Stops counting at the cap, so that it costs no more than a few pages."""
+    found = rows.order_by().values_list("pk")[: cap + 1].count()
+    return Capped(min(found, cap), found > cap)
+
+
+def _cursor(raw: str | None) -> int | None:
+    if not raw or not raw.isascii() or not raw.isdigit():
+        return None
+    return min(int(raw[:19]), LARGEST_ID)
+
+
+def _value(row: Model, attribute: str) -> int:
+    return int(getattr(row, attribute))

@@ -1,0 +1,30 @@
+"""A question's words as pages show them: an opening to name it by, and the sentence that asks."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+_SENTENCE_END = re.compile(r"(?<=[.?!:])\s+(?=[A-Z(\"“])")
+
+
+@dataclass(frozen=True, slots=True)
+class Stem:
+    paragraphs: tuple[str, ...]
+    ask: str  # the last sentence, when there is more than one
+
+
+def split_stem(stem: str) -> Stem:
+    """Paragraphs of the vignette, and the ask apart, so that it can stay beside the options."""
+    parts = _SENTENCE_END.split(stem.strip())
+    ask = parts[-1] if len(parts) > 1 and parts[-1].rstrip().endswith(("?", ":")) else ""
+    body = stem.strip()[: len(stem.strip()) - len(ask)].strip() if ask else stem.strip()
+    return Stem(tuple(p.strip() for p in re.split(r"\n\s*\n|\n", body) if p.strip()), ask)
+
+
+def opening(stem: str, length: int = 110) -> str:
+    """The first words, cut between words: how a question is named (no invented titles)."""
+    flat = " ".join(stem.split())
+    if len(flat) <= length:
+        return flat
+    return flat[:length].rsplit(" ", 1)[0].rstrip(",;:") + "…"

@@ -1,0 +1,53 @@
+"""Codes of the ledger in words; a code not listed is shown as it is written."""
+
+from __future__ import annotations
+
+from apps.reasoning.models import Origin
+
+REASONS = {
+    "generate": "paths not generated yet",
+    "verify": "verdict missing",
+    "tier": "verdict missing",
+    "rank": "ranking",
+    "refine": "refining",
+    "regenerate": "regenerating",
+    "reverify": "re-verification",
+    "summarise": "summary",
+    "disputed": "disputed, to adjudicate",
+    "unjudged": "a path could not be judged",
+    "stale": "an override made outputs stale, to confirm",
+    "failed": "an output was set aside, to try again",
+    "held_out": "held out",
+    "summary_answer_not_key": "summary’s answer is not the key",
+    "rewrites_failed": "no rewritten path passed",
+    "no_rankable_path": "no Correct path to keep",
+}
+STAGES = {
+    "generate": "Generate",
+    "verify": "Verify",
+    "tier": "Tier",
+    "rank": "Rank",
+    "refine": "Refine",
+    "regenerate": "Regenerate",
+    "reverify": "Re-verify",
+    "summarise": "Summarise",
+}
+ORIGINS = {
+    Origin.GENERATED: "generated",
+    Origin.IMPORTED: "imported",
+    Origin.REFINED: "refined",
+    Origin.REGENERATED: "regenerated",
+}
+
+
+def reason_words(reason: str) -> str:
+    """Why a question waits or is excluded."""
+    return REASONS.get(reason, reason.replace("_", " "))
+
+
+def stage_word(stage: str) -> str:
+    return STAGES.get(stage, stage.replace("_", " ").capitalize())
+
+
+def origin_word(origin: str) -> str:
+    return ORIGINS.get(Origin(origin), origin)
