@@ -12,10 +12,7 @@ _STAGE = re.compile(r"\s*Stage: *([a-z_-]+)")
 _OPTION = re.compile(r"^([A-J])\. ?(.*)$", re.M)
 _SENTENCE = re.compile(r"(?<=[.?!])\s+|\n+")
 _CLAUSE = re.compile(r"[;:,]\s+")
-_STATED = re.compile(
-    r"(?:final answer|correct answer|best answer|answer)\W{0,6}(?:is|:|would be)?\W{0,6}(?:option\s+)?\(?\b([A-J])\b(?![’'])",
-    re.I,
-)
+_STATED = re.compile(r"(?i:answer)\W{0,10}(?i:is|would be)?\W{0,10}(?i:option\s+)?\(?\b([A-J])\b(?![’'])")
 _LETTER = re.compile(r"\s*\(?([A-J])\b")
 
 
@@ -73,7 +70,7 @@ def read_prompt(messages: list[dict[str, str]]) -> Prompt:
 def stated_answer(path: str) -> str:
     """The letter that a path ends on, or empty. A rough reader of its own: the judge is simulated, the product's is not."""
     found = _STATED.findall(path, max(0, len(path) - 700))
-    return str(found[-1]).upper() if found else ""
+    return str(found[-1]) if found else ""
 
 
 @lru_cache(maxsize=4096)

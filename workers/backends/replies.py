@@ -1,0 +1,145 @@
+"""What a server's HTTP reply means: a Reply, or the ModelError of its class. Everything in it is hostile."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+from typing import Any
+
+import orjson
+
+from apps.pipeline.protocol import ErrorClass, ModelError, Reply
+
+Headers = Mapping[str, str]
+
+MAX_WORDS = 500  # characters of a server's own words that are kept
+MAX_WAIT_S = 3600.0  # a Retry-After beyond this is cut
+MAX_TOKENS = 2**31 - 1
+_LONE = re.compile("[\ud800-\udfff]")
+
+
+def read_reply(body: bytes, *, latency_ms: int = 0, secret: str = "") -> Reply:
+    """The reply in a 200 body. Raises ModelError (server) when the body is no chat completion."""
+    data = _parse(body)
+    if data is None:
+        raise ModelError("server", "the reply's body is not JSON", status=200)
+    if isinstance(data, dict) and data.get("error"):
+        raise ModelError("server", _words(data, body, secret), status=200)
+    try:
+        choice = data["choices"][0]
+        message = choice["message"]
+        content, reasoning = message.get("content"), message.get("reasoning_content") or message.get("reasoning")
+    except (KeyError, IndexError, TypeError, AttributeError):
+        raise ModelError(
+            "server", "the reply is not a chat completion: it has no choices[0].message", status=200
+        ) from None
+    usage = data.get("usage")
+    usage = usage if isinstance(usage, dict) else {}
+    details = usage.get("prompt_tokens_details")
+    return Reply(
+        text=_text(content),
+        reasoning=_text(reasoning),
+        finish_reason=_short(choice.get("finish_reason"), 20) or "stop",
+        model=_short(data.get("model"), 200),
+        tokens_in=_count(usage.get("prompt_tokens")),
+        tokens_out=_count(usage.get("completion_tokens")),
+        tokens_cached=_count(details.get("cached_tokens")) if isinstance(details, dict) else None,
+        fingerprint=_short(data.get("system_fingerprint"), 80),
+        latency_ms=latency_ms,
+    )
+
+
+def http_error(status: int, headers: Headers, body: bytes, *, secret: str = "") -> ModelError:
+    """The error that a status other than 200 stands for; a key that the server echoes is blotted out."""
+    if 300 <= status < 400:
+        return ModelError(
+            "refused", f"the server answers {status}, a redirect; redirects are not followed", status=status
+        )
+    words = _words(_parse(body), body, secret)
+    message = f"{status}: {words}"[:MAX_WORDS] if words else f"the server answers {status}"
+    return ModelError(error_class_of(status), message, status=status, retry_after=retry_after(headers))
+
+
+def error_class_of(status: int) -> ErrorClass:
+    if status == 429:
+        return "rate_limit"
+    if status == 408:  # the server gave up waiting for the request
+        return "connection"
+    return "server" if status >= 500 else "refused"
+
+
+def retry_after(headers: Headers, *, now: datetime | None = None) -> float | None:
+    """Seconds, from `retry-after-ms`, or `Retry-After` in seconds or as an HTTP date; none when absent or unreadable."""
+    milliseconds = _number(headers.get("retry-after-ms"))
+    if milliseconds is not None:
+        return min(milliseconds / 1000, MAX_WAIT_S)
+    value = headers.get("Retry-After")
+    seconds = _number(value)
+    if seconds is None and value:
+        try:
+            at = parsedate_to_datetime(value)
+        except ValueError:
+            return None
+        at = at if at.tzinfo else at.replace(tzinfo=UTC)
+        seconds = max(0.0, (at - (now or datetime.now(UTC))).total_seconds())
+    return None if seconds is None else min(seconds, MAX_WAIT_S)
+
+
+def cleaned(text: str, limit: int | None = None) -> str:
+    """Without NUL and lone surrogates, which neither PostgreSQL nor UTF-8 can hold; each becomes U+FFFD."""
+    text = text[:limit].replace("\x00", "\ufffd")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return _LONE.sub("\ufffd", text)
+    return text
+
+
+def _parse(body: bytes) -> Any:
+    """None for what is not JSON. orjson refuses lone surrogates and bad UTF-8; the slower parser lets them pass to be cleaned."""
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        try:
+            return json.loads(body.decode("utf-8", "replace"))
+        except (ValueError, RecursionError):
+            return None
+
+
+def _words(data: Any, body: bytes, secret: str) -> str:
+    """The server's own words: OpenAI's error.message, FastAPI's detail, or the beginning of the body; never our key."""
+    found: Any = None
+    if isinstance(data, dict):
+        error = data.get("error")
+        found = error.get("message") if isinstance(error, dict) else error
+        found = found or data.get("message") or data.get("detail")
+    if found is None:
+        found = body.decode("utf-8", "replace")
+    text = found if isinstance(found, str) else json.dumps(found, default=str)
+    if secret:
+        text = text.replace(secret, "[key]")
+    return cleaned(" ".join(text[: 4 * MAX_WORDS].split()), MAX_WORDS)
+
+
+def _text(value: Any) -> str:
+    return cleaned(value) if isinstance(value, str) else ""
+
+
+def _short(value: Any, limit: int) -> str:
+    return cleaned(value, limit) if isinstance(value, str) else ""
+
+
+def _count(value: Any) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_TOKENS else None
+
+
+def _number(value: str | None) -> float | None:
+    try:
+        number = float(value or "")
+    except ValueError:
+        return None
+    return number if math.isfinite(number) and number >= 0 else None
