@@ -122,7 +122,9 @@ class Question(models.Model):
             ),
             models.CheckConstraint(
                 name="question_key_within_options",
-                condition=Q(key__lt=models.Func(F("options"), function="jsonb_array_length", output_field=models.IntegerField())),
+                condition=Q(
+                    key__lt=models.Func(F("options"), function="jsonb_array_length", output_field=models.IntegerField())
+                ),
             ),
         )
         indexes = (

@@ -131,10 +131,10 @@ def text_of(value: Any, field: str, *, required: bool = True) -> str:
         raise RowError(field, "missing" if value is None else f"must be text, not {shown(value)}")
     if not value.isascii() or "\0" in value or "\r" in value:
         value = _storable(value, field)
-    value = value.strip()
-    if required and not value:
+    text: str = value.strip()
+    if required and not text:
         raise RowError(field, "empty")
-    return value
+    return text
 
 
 def texts_of(value: Any, field: str) -> list[str]:
