@@ -1,0 +1,95 @@
+"""Builds an export: one pass over the run's questions into all sets at once, in memory that does not grow."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from apps.exports.card import dataset_card
+from apps.exports.errors import ExportStoppedError, LedgerBrokenError
+from apps.exports.folder import CARD, MANIFEST, SCHEMA_NAME, atomic_folder
+from apps.exports.lineage import PAGE, Asked, read_pages
+from apps.exports.provenance import provenance_of
+from apps.exports.records import Variant, make_record
+from apps.exports.tally import Tally, manifest_of
+from apps.exports.writers import SHARD_BYTES, FileEntry, Format, JsonlWriter, RecordWriter, open_writer
+from apps.reasoning.models import QuestionState, Run
+
+Progress = Callable[[int], None]  # questions done so far
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Sizes that tests make small. They change neither the records nor their order."""
+
+    page: int = PAGE
+    shard_bytes: int = SHARD_BYTES
+
+
+def build_export(
+    *,
+    run: Run,
+    variants: Sequence[Variant],
+    format: Format,
+    out_dir: Path,
+    progress: Progress | None = None,
+    should_stop: Callable[[], bool] | None = None,
+    limits: Limits = Limits(),
+) -> dict[str, Any]:
+    """Writes the export folder and returns its manifest. The folder appears whole or not at all.
+
+    Raises ExportRefusedError (the place will not do), LedgerBrokenError (a ready question breaks a rule), ExportStoppedError, OSError.
+    """
+    with atomic_folder(out_dir) as folder, ExitStack() as opened:
+        writers = {
+            v: opened.enter_context(closing(open_writer(folder, v, format, shard_bytes=limits.shard_bytes)))
+            for v in variants
+        }
+        trail = opened.enter_context(closing(JsonlWriter(folder, "provenance")))
+        tally = Tally(run)
+        for page in read_pages(run, page=limits.page):
+            if should_stop and should_stop():
+                raise ExportStoppedError
+            _write_page(page, tally, writers, trail)
+            if progress:
+                progress(tally.questions)
+        files = [entry for writer in (*writers.values(), trail) for entry in writer.finish()]
+        return _finish(folder, tally, variants, format, files)
+
+
+def _write_page(page: list[Asked], tally: Tally, writers: dict[Variant, RecordWriter], trail: JsonlWriter) -> None:
+    exported = []
+    for asked in page:
+        state, reason = tally.state_of(asked)
+        tally.count_question(asked, state, reason)
+        if state != QuestionState.READY:
+            continue
+        exported.append(asked.question)
+        for kept in asked.kept:
+            try:
+                for variant, writer in writers.items():
+                    writer.write(
+                        make_record(variant, question=asked.question, cot=kept.path.text, response=kept.response.text)
+                    )
+            except ValueError as error:
+                raise LedgerBrokenError(f"{asked.question.uid}, slot {kept.slot}: {error}") from error
+            trail.write(provenance_of(asked, kept, number=tally.records))
+            tally.count_record(asked, kept)
+    tally.count_overlap(exported)
+
+
+def _finish(
+    folder: Path, tally: Tally, variants: Sequence[Variant], format: Format, files: list[FileEntry]
+) -> dict[str, Any]:
+    draft = manifest_of(tally, schema=SCHEMA_NAME, variants=variants, format=format, files=files, card=None)
+    text = dataset_card(draft, tally.licences).encode()
+    (folder / CARD).write_bytes(text)
+    card: FileEntry = {"path": CARD, "sha256": hashlib.sha256(text).hexdigest(), "records": 0, "bytes": len(text)}
+    manifest = {**draft, "card": card}
+    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    return manifest

@@ -1,0 +1,83 @@
+"""`export_dataset RUN --variant … --format … --out DIR`: writes an export folder from the ledger."""
+
+from __future__ import annotations
+
+import json
+import sys
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from apps.exports.build import build_export
+from apps.exports.errors import ExportRefusedError, LedgerBrokenError
+from apps.exports.folder import check_target
+from apps.exports.records import VARIANTS, parse_variants
+from apps.exports.writers import FORMATS, Format
+from apps.questions.access import default_project
+from apps.reasoning.models import Run, RunQuestion
+
+REFUSED = 2
+CHECK_FAILED = 1
+
+
+class Command(BaseCommand):
+    help = "Write a run's records, manifest and dataset card into a folder."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("run", metavar="RUN", help="name of the run")
+        parser.add_argument("--variant", choices=(*VARIANTS, "all"), default="all", help="which set (default: all)")
+        parser.add_argument("--format", choices=FORMATS, default="jsonl", help="file format (default: jsonl)")
+        parser.add_argument(
+            "--out", metavar="DIR", required=True, type=Path, help="an empty or new folder, or an earlier export"
+        )
+        parser.add_argument("--json", action="store_true", help="print the manifest as one JSON object")
+
+    def handle(self, *args: Any, run: str, variant: str, format: Format, out: Path, json: bool, **options: Any) -> None:
+        try:
+            manifest = self.build(_run_named(run), variant, format, out)
+        except ExportRefusedError as error:
+            raise CommandError(str(error), returncode=REFUSED) from error
+        except LedgerBrokenError as error:
+            raise CommandError(f"{error}. Nothing was written; run check_ledger.", returncode=CHECK_FAILED) from error
+        except OSError as error:
+            raise CommandError(
+                f"{out}: could not be written: {error.strerror}. Nothing was left there.", returncode=REFUSED
+            ) from error
+        self.report(manifest, out, as_json=json)
+
+    def build(self, run: Run, variant: str, format: Format, out: Path) -> dict[str, Any]:
+        check_target(out.absolute())
+        total = RunQuestion.objects.filter(run=run).count()
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+        with Progress(*columns, console=Console(file=sys.stderr), transient=True) as bar:
+            task = bar.add_task("questions", total=total)
+            return build_export(
+                run=run,
+                variants=parse_variants([variant]),
+                format=format,
+                out_dir=out,
+                progress=lambda done: bar.update(task, completed=done),
+            )
+
+    def report(self, manifest: dict[str, Any], out: Path, *, as_json: bool) -> None:
+        if as_json:
+            self.stdout.write(json.dumps(manifest, ensure_ascii=False))
+            return
+        counts = manifest["questions"]
+        self.stdout.write(
+            f"{out}: {manifest['records']:,} records of {counts['exported']:,} questions, a set "
+            f"({counts['excluded']:,} excluded, {counts['waiting']:,} waiting, {counts['total']:,} in the run)"
+        )
+        for warning in manifest["warnings"]:
+            self.stderr.write(f"note: {warning}")
+
+
+def _run_named(name: str) -> Run:
+    found = Run.objects.select_related("paths_from").filter(project=default_project(), name=name).first()
+    if found is None:
+        raise ExportRefusedError(f"No run is named {name!r}.")
+    return found

@@ -1,0 +1,65 @@
+"""Records of the three sets, made from a question, a kept path and its response (ReasonMed §5). No database here.
+
+Every place that shows or writes a record makes it here, so the page shows what will leave to the letter.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Literal, Protocol, TypedDict, get_args
+
+from apps.questions.text import join_question
+
+Variant = Literal["reasonmed", "cotmed", "responsemed"]
+VARIANTS: tuple[Variant, ...] = get_args(Variant)
+TITLES: dict[Variant, str] = {"reasonmed": "ReasonMed", "cotmed": "CoTMed", "responsemed": "ResponseMed"}
+
+_THINK_TAG = re.compile(r"</?think\s*>", re.IGNORECASE)
+
+
+class Record(TypedDict):
+    instruction: str
+    input: str
+    output: str
+
+
+class Asked(Protocol):
+    """What of a question is needed: `apps.questions.models.Question` has it."""
+
+    @property
+    def contexts(self) -> Sequence[dict[str, str]]: ...
+    @property
+    def stem(self) -> str: ...
+    @property
+    def options(self) -> Sequence[str]: ...
+
+
+def make_record(variant: Variant, *, question: Asked, cot: str, response: str) -> Record:
+    """One record. Think tags inside a text would end the reasoning early for whoever splits there: they are dropped.
+
+    Raises ValueError when the path or the response has no text.
+    """
+    cot, response = _plain(cot), _plain(response)
+    if not cot or not response:
+        raise ValueError("the path is empty" if not cot else "the response is empty")
+    output = {"reasonmed": f"<think>{cot}</think>{response}", "cotmed": cot, "responsemed": response}[variant]
+    return {
+        "instruction": join_question(question.contexts, question.stem, question.options),
+        "input": "",
+        "output": output,
+    }
+
+
+def parse_variants(names: Iterable[str]) -> tuple[Variant, ...]:
+    """The sets asked for, in their fixed order, each once; `all` means every one. Raises ValueError."""
+    wanted = set(names)
+    if unknown := wanted - {*VARIANTS, "all"}:
+        raise ValueError(f"no such set: {', '.join(sorted(unknown))}; choose from {', '.join(VARIANTS)} or all")
+    if not wanted:
+        raise ValueError(f"choose at least one set of {', '.join(VARIANTS)}")
+    return tuple(v for v in VARIANTS if "all" in wanted or v in wanted)
+
+
+def _plain(text: str) -> str:
+    return _THINK_TAG.sub("", text).strip()

@@ -1,0 +1,113 @@
+"""Reads for the export pages and the API."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from uuid import UUID
+
+from django.db.models import Count, Q, QuerySet, Sum
+
+from apps.exports.folder import MANIFEST
+from apps.exports.models import Snapshot
+from apps.exports.records import Variant
+from apps.exports.tally import HELD_OUT
+from apps.exports.writers import FileEntry
+from apps.questions.models import Project
+from apps.reasoning.models import QuestionState, Run, RunQuestion, Tier
+
+
+@dataclass(slots=True)
+class PreviewRow:
+    benchmark: str
+    questions: int = 0
+    ready: int = 0
+    records: int = 0
+    tiers: Counter[str] = field(default_factory=Counter)  # ready questions by tier
+
+    @property
+    def tier_counts(self) -> list[int]:
+        return [self.tiers[tier] for tier in Tier.values]
+
+
+@dataclass(slots=True)
+class Preview:
+    """What an export of the run would hold if it were built now. Waiting + excluded + ready = questions."""
+
+    rows: dict[str, PreviewRow] = field(default_factory=dict)
+    left_out: Counter[tuple[str, str]] = field(default_factory=Counter)  # (state, reason) → questions
+
+    @property
+    def questions(self) -> int:
+        return sum(row.questions for row in self.rows.values())
+
+    @property
+    def ready(self) -> int:
+        return sum(row.ready for row in self.rows.values())
+
+    @property
+    def records(self) -> int:
+        return sum(row.records for row in self.rows.values())
+
+    @property
+    def tier_counts(self) -> list[int]:
+        return [sum(row.tiers[tier] for row in self.rows.values()) for tier in Tier.values]
+
+    @property
+    def reasons(self) -> list[tuple[str, str, int]]:
+        """Excluded first, then waiting, most first."""
+        return sorted(
+            ((s, r, n) for (s, r), n in self.left_out.items()),
+            key=lambda x: (x[0] != QuestionState.EXCLUDED, -x[2], x[1]),
+        )
+
+
+def preview_export(run: Run) -> Preview:
+    """One grouped read over the run's narrow rows."""
+    rows = RunQuestion.objects.filter(run=run).order_by()
+    grouped = rows.values_list("benchmark__name", "state", "reason", "tier", "question__held_out")
+    preview = Preview()
+    for name, state, reason, tier, held_out, count, records in grouped.annotate(n=Count("id"), r=Sum("records")):
+        row = preview.rows.setdefault(name, PreviewRow(name))
+        row.questions += count
+        if state == QuestionState.READY and held_out and not run.allow_held_out:
+            state, reason = QuestionState.EXCLUDED, HELD_OUT
+        if state == QuestionState.READY:
+            row.ready += count
+            row.records += records
+            row.tiers[tier] += count
+        else:
+            preview.left_out[state, reason] += count
+    preview.rows = dict(sorted(preview.rows.items()))
+    return preview
+
+
+def snapshots_of(project: Project) -> QuerySet[Snapshot]:
+    """Newest first."""
+    return (
+        Snapshot.objects.filter(run__project=project).select_related("run", "created_by").order_by("-created_at", "-id")
+    )
+
+
+def snapshots_before(project: Project, before: UUID | None) -> QuerySet[Snapshot]:
+    """Those that come after `before` in the list (keyset); all when it is None or not there."""
+    found = snapshots_of(project)
+    last = Snapshot.objects.filter(run__project=project, pk=before).first() if before else None
+    if last is None:
+        return found
+    return found.filter(Q(created_at__lt=last.created_at) | Q(created_at=last.created_at, pk__lt=last.pk))
+
+
+def files_of(snapshot: Snapshot, *, variant: Variant | None = None) -> list[FileEntry]:
+    """The files of a finished snapshot as its manifest names them, the dataset card last."""
+    if not snapshot.manifest:
+        return []
+    files: list[FileEntry] = [*snapshot.manifest["files"], snapshot.manifest["card"]]
+    return [f for f in files if variant is None or f["path"].startswith((f"{variant}-", f"{variant}."))]
+
+
+def file_named(snapshot: Snapshot, name: str) -> FileEntry | None:
+    """Only a name that the manifest knows, or the manifest's own; so no name can lead out of the folder."""
+    if snapshot.manifest and name == MANIFEST:
+        return {"path": MANIFEST, "sha256": "", "records": 0, "bytes": 0}
+    return next((f for f in files_of(snapshot) if f["path"] == name), None)

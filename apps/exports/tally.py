@@ -1,0 +1,169 @@
+"""What an export counts while it streams: every question once, every record once. Small whatever the run's size."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+from apps.exports.lineage import Asked, Kept
+from apps.exports.records import Variant
+from apps.exports.writers import FileEntry, Format
+from apps.pipeline.models import Call
+from apps.questions.models import Question
+from apps.reasoning.models import QuestionState, Run, Tier
+
+HELD_OUT = "held_out"  # why a ready question stays: it is held out and the run does not allow that
+WRITING_STAGES = ("generate", "refine", "regenerate", "summarise", "import")  # whose texts leave
+NO_TERMS = "not recorded"
+
+
+class Tally:
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.questions = self.exported = self.records = self.held_out_records = 0
+        self.people_overrode = 0  # records of questions on which a person overrode a judge
+        self.excluded: Counter[str] = Counter()
+        self.waiting: Counter[str] = Counter()
+        self.simulated = 0
+        self.simulated_by_stage: Counter[str] = Counter()
+        self.tiers: Counter[tuple[str, str]] = Counter()  # (tier, "questions" | "records")
+        self.composition: dict[tuple[str, str], Counter[str]] = {}  # (benchmark, split) → questions, exported, records
+        self.licences: dict[str, str] = {}
+        self.models: Counter[tuple[str, str, str]] = Counter()  # (stage, model, terms) → records
+        self.overlap: Counter[str] = Counter()
+        runs = [run, run.paths_from] if run.paths_from else [run]
+        self._terms = {
+            (r.pk, e["name"]): e.get("terms") or NO_TERMS for r in runs for e in r.config.get("endpoints", ())
+        }
+
+    def state_of(self, asked: Asked) -> tuple[str, str]:
+        """The question's state and reason in this export: a held-out one stays unless the run allows it."""
+        row = asked.row
+        if row.state == QuestionState.READY and asked.question.held_out and not self.run.allow_held_out:
+            return QuestionState.EXCLUDED, HELD_OUT
+        return row.state, row.reason
+
+    def count_question(self, asked: Asked, state: str, reason: str) -> None:
+        benchmark = asked.question.benchmark
+        self.questions += 1
+        self.licences[benchmark.name] = benchmark.licence
+        row = self.composition.setdefault((benchmark.name, asked.question.split), Counter())
+        row["questions"] += 1
+        if state == QuestionState.READY:
+            self.exported += 1
+            row["exported"] += 1
+            self.tiers[asked.row.tier, "questions"] += 1
+        else:
+            (self.excluded if state == QuestionState.EXCLUDED else self.waiting)[reason] += 1
+
+    def count_record(self, asked: Asked, kept: Kept) -> None:
+        self.records += 1
+        self.held_out_records += asked.question.held_out
+        self.people_overrode += asked.row.overridden
+        self.simulated += bool(kept.simulated_stages)
+        self.simulated_by_stage.update(kept.simulated_stages)
+        self.tiers[asked.row.tier, "records"] += 1
+        self.composition[asked.question.benchmark.name, asked.question.split]["records"] += 1
+        origin = kept.source or kept.path
+        authors = {(c.stage, c.model, self._terms_of(c)) for c in kept.own_calls}
+        if origin.call_id is None:
+            authors.add(("import", origin.model or origin.generator, NO_TERMS))
+        self.models.update(authors)
+
+    def count_overlap(self, exported: Sequence[Question]) -> None:
+        """Questions that also stand in a held-out set, whole or by their stem alone (contamination)."""
+        held_out = Question.objects.filter(held_out=True).order_by()
+        same = held_out.filter(fingerprint__in={q.fingerprint for q in exported}).values_list("fingerprint", flat=True)
+        stems = held_out.filter(stem_fingerprint__in={q.stem_fingerprint for q in exported})
+        exact, stem = set(same), set(stems.values_list("stem_fingerprint", flat=True))
+        trained = [q for q in exported if not q.held_out]
+        self.overlap["exact"] += sum(q.fingerprint in exact for q in trained)
+        self.overlap["same_stem"] += sum(q.stem_fingerprint in stem and q.fingerprint not in exact for q in trained)
+
+    def _terms_of(self, call: Call) -> str:
+        return self._terms.get((call.run_id, call.endpoint), NO_TERMS)
+
+    @property
+    def warnings(self) -> list[str]:
+        found = []
+        if self.simulated:
+            found.append(f"{self.simulated:,} of {self.records:,} records rest on simulated model calls")
+        writing = {(model, terms) for stage, model, terms in self.models if stage in WRITING_STAGES}
+        if unknown := sorted({model for model, terms in writing if terms == NO_TERMS}):
+            found.append(f"no terms of use are recorded for the output of {', '.join(unknown)}")
+        if len(known := {terms for _, terms in writing} - {NO_TERMS}) > 1:
+            found.append(
+                f"records come under {len(known)} different terms of use; all of them apply to the set as a whole"
+            )
+        if self.overlap.total():
+            found.append(f"{self.overlap.total():,} exported questions also stand in a held-out set")
+        return found
+
+
+def manifest_of(
+    tally: Tally,
+    *,
+    schema: str,
+    variants: Sequence[Variant],
+    format: Format,
+    files: Sequence[FileEntry],
+    card: FileEntry | None,
+) -> dict[str, Any]:
+    """`records` counts one set; the sets hold the same records in the same order. No times, no ids of the build."""
+    run = tally.run
+    return {
+        "schema": schema,
+        "run": run.name,
+        "variants": list(variants),
+        "format": format,
+        "records": tally.records,
+        "files": list(files),
+        "card": card,
+        "questions": {
+            "total": tally.questions,
+            "exported": tally.exported,
+            "excluded": tally.excluded.total(),
+            "waiting": tally.waiting.total(),
+        },
+        "excluded": dict(sorted(tally.excluded.items())),
+        "waiting": dict(sorted(tally.waiting.items())),
+        "tiers": {t: {k: tally.tiers[t, k] for k in ("questions", "records")} for t in Tier.values},
+        "composition": [
+            {"benchmark": benchmark, "split": split, **{k: row[k] for k in ("questions", "exported", "records")}}
+            for (benchmark, split), row in sorted(tally.composition.items())
+        ],
+        "simulated": tally.simulated > 0,
+        "simulated_records": tally.simulated,
+        "simulated_by_stage": dict(sorted(tally.simulated_by_stage.items())),
+        "held_out": run.allow_held_out,
+        "held_out_records": tally.held_out_records,
+        "held_out_overlap": {k: tally.overlap[k] for k in ("exact", "same_stem")},
+        "overridden_records": tally.people_overrode,
+        "models": [
+            {"stage": stage, "model": model, "terms": terms, "records": n}
+            for (stage, model, terms), n in sorted(tally.models.items())
+        ],
+        "warnings": tally.warnings,
+        "prompts": dict(sorted(run.config.get("prompts", {}).items())),
+        "configuration": public_configuration(run),
+        "configuration_sha256": run.config_hash,
+        "paths_from": _paths_from(run),
+    }
+
+
+def public_configuration(run: Run) -> dict[str, Any]:
+    """The run's configuration without where its servers stand and which variables hold their keys."""
+    endpoints = [
+        {k: v for k, v in endpoint.items() if k not in ("base_url", "api_key_env")}
+        | {"simulated": endpoint.get("base_url") == "simulated"}
+        for endpoint in run.config.get("endpoints", ())
+    ]
+    return {**run.config, "endpoints": endpoints}
+
+
+def _paths_from(run: Run) -> dict[str, Any] | None:
+    if run.paths_from is None:
+        return None
+    other = run.paths_from
+    return {"run": other.name, "configuration": public_configuration(other), "configuration_sha256": other.config_hash}

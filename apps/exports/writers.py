@@ -1,0 +1,123 @@
+"""Writers of the data files: rows in, files with their checksums out, in memory that does not grow with the rows."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import IO, Any, Literal, Protocol, TypedDict, get_args
+
+import orjson
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from apps.exports.records import Record
+
+Format = Literal["jsonl", "parquet"]
+FORMATS: tuple[Format, ...] = get_args(Format)
+
+SHARD_BYTES = 256 * 1024 * 1024  # a Parquet file is closed once it is this large
+ROW_GROUP_BYTES = 8 * 1024 * 1024  # text held before it is written, a set
+SCHEMA = pa.schema([(name, pa.string()) for name in Record.__annotations__])
+
+
+class FileEntry(TypedDict):
+    path: str
+    sha256: str
+    records: int
+    bytes: int
+
+
+class RecordWriter(Protocol):
+    def write(self, record: Record) -> None: ...
+    def finish(self) -> list[FileEntry]: ...
+    def close(self) -> None: ...
+
+
+def open_writer(folder: Path, name: str, format: Format, *, shard_bytes: int = SHARD_BYTES) -> RecordWriter:
+    return ParquetWriter(folder, name, shard_bytes=shard_bytes) if format == "parquet" else JsonlWriter(folder, name)
+
+
+class JsonlWriter:
+    """`<name>.jsonl`, one object a line, UTF-8, hashed as it is written."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self.path = folder / f"{name}.jsonl"
+        self._file: IO[bytes] = self.path.open("wb", buffering=1 << 20)
+        self._hash = hashlib.sha256()
+        self._rows = self._bytes = 0
+
+    def write(self, record: Any) -> None:
+        line = orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
+        self._file.write(line)
+        self._hash.update(line)
+        self._rows += 1
+        self._bytes += len(line)
+
+    def finish(self) -> list[FileEntry]:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        self.close()
+        return [{"path": self.path.name, "sha256": self._hash.hexdigest(), "records": self._rows, "bytes": self._bytes}]
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class ParquetWriter:
+    """`<name>-00000-of-0000N.parquet`, zstd. Where a file or a row group ends depends on the rows alone.
+
+    N is known at the end only, so shards are written under passing names and renamed by `finish`.
+    """
+
+    def __init__(self, folder: Path, name: str, *, shard_bytes: int = SHARD_BYTES) -> None:
+        self._folder, self._name, self._shard_bytes = folder, name, shard_bytes
+        self._group_bytes = min(ROW_GROUP_BYTES, shard_bytes)
+        self._shards: list[tuple[Path, int]] = []  # (passing path, rows)
+        self._rows: list[Record] = []
+        self._held = 0
+        self._open_shard()
+
+    def write(self, record: Record) -> None:
+        self._rows.append(record)
+        self._held += len(record["instruction"]) + len(record["output"])
+        if self._held >= self._group_bytes:
+            if self._sink.tell() >= self._shard_bytes:
+                self._close_shard()
+                self._open_shard()
+            self._flush()
+
+    def finish(self) -> list[FileEntry]:
+        self._flush()
+        self._close_shard()
+        return [self._settle(number, path, rows) for number, (path, rows) in enumerate(self._shards)]
+
+    def close(self) -> None:
+        if not self._sink.closed:
+            self._writer.close()
+            self._sink.close()
+
+    def _open_shard(self) -> None:
+        self._path = self._folder / f"{self._name}-{len(self._shards):05}.part"
+        self._sink = pa.OSFile(str(self._path), "wb")
+        self._writer = pq.ParquetWriter(self._sink, SCHEMA, compression="zstd", write_statistics=False)
+        self._shard_rows = 0
+
+    def _flush(self) -> None:
+        if self._rows:
+            self._writer.write_table(pa.Table.from_pylist(self._rows, schema=SCHEMA))
+            self._shard_rows += len(self._rows)
+            self._rows, self._held = [], 0
+
+    def _close_shard(self) -> None:
+        self.close()
+        self._shards.append((self._path, self._shard_rows))
+
+    def _settle(self, number: int, path: Path, rows: int) -> FileEntry:
+        final = path.with_name(f"{self._name}-{number:05}-of-{len(self._shards):05}.parquet")
+        path.rename(final)
+        with final.open("rb") as file:
+            os.fsync(file.fileno())
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            size = file.tell()
+        return {"path": final.name, "sha256": digest, "records": rows, "bytes": size}
