@@ -44,8 +44,14 @@ class EndpointConfig(Frozen):
         if value == SIMULATED:
             return value
         parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname or parts.username or parts.query or parts.fragment:
-            raise ValueError("use http(s)://host[:port]/v1, without credentials or query, or \"simulated\"")
+        if (
+            parts.scheme not in ("http", "https")
+            or not parts.hostname
+            or parts.username
+            or parts.query
+            or parts.fragment
+        ):
+            raise ValueError('use http(s)://host[:port]/v1, without credentials or query, or "simulated"')
         if parts.hostname in ("169.254.169.254", "metadata.google.internal"):
             raise ValueError("a cloud's metadata address is not a model server")
         return value.rstrip("/")
@@ -163,7 +169,9 @@ def default_config() -> dict[str, Any]:
     models = ("qwen2.5-72b", "r1-distill-70b", "huatuogpt-o1-70b")
     names = (*models, "judge", "writer")
     return {
-        "endpoints": [{"name": n, "base_url": SIMULATED, "model": f"sim-{n}", "terms": "simulated text"} for n in names],
+        "endpoints": [
+            {"name": n, "base_url": SIMULATED, "model": f"sim-{n}", "terms": "simulated text"} for n in names
+        ],
         "generators": [{"name": n, "endpoint": n} for n in models],
         "judge": {"endpoint": "judge", "temperature": 1.0, "top_p": 0.95, "max_tokens": 1024},
         "ranker": {"endpoint": "judge", "temperature": 0.7, "top_p": 0.95, "max_tokens": 512},

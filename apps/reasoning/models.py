@@ -100,11 +100,13 @@ class RunQuestion(models.Model):
     benchmark = models.ForeignKey(Benchmark, on_delete=models.PROTECT, related_name="+")
     state = models.CharField(max_length=10, choices=QuestionState, default=QuestionState.WAITING)
     reason = models.CharField(max_length=40, default="generate")  # why it waits or is excluded; empty when ready
-    pattern = models.CharField(max_length=32, blank=True)  # one letter a path in slot order: C E U D(isputed) -(missing)
+    pattern = models.CharField(
+        max_length=32, blank=True
+    )  # one letter a path in slot order: C E U D(isputed) -(missing)
     answers = models.CharField(max_length=32, blank=True)  # the answers extracted, in the same order; - for none
     error_count = models.PositiveSmallIntegerField(null=True)  # set together with the tier
     tier = models.CharField(max_length=10, choices=Tier, blank=True)
-    tier_by_person = models.BooleanField(default=False)
+    hold = models.BooleanField(default=False)  # an override made outputs stale; nothing is re-made until confirmed
     contradictions = models.PositiveSmallIntegerField(default=0)  # judge says Correct, the answer is not the key
     overridden = models.BooleanField(default=False)
     disputed = models.BooleanField(default=False)
@@ -117,7 +119,9 @@ class RunQuestion(models.Model):
             models.UniqueConstraint(fields=("run", "question"), name="run_question"),
             models.CheckConstraint(
                 name="run_question_tier_with_count",
-                condition=Q(tier="", error_count__isnull=True) | (~Q(tier="") & Q(error_count__isnull=False)) | Q(tier_by_person=True),
+                condition=Q(tier="", error_count__isnull=True)
+                | (~Q(tier="") & Q(error_count__isnull=False))
+               ,
             ),
             models.CheckConstraint(
                 name="run_question_reason_unless_ready",
@@ -218,7 +222,9 @@ class Verdict(models.Model):
     details = models.JSONField(default=dict, blank=True)  # structured reasons, sentences, cited numbers
     counts = models.BooleanField(default=True)  # False: it only measures (calibration, practice, demo)
     current = models.BooleanField(default=True)
-    replaces = models.ForeignKey("self", null=True, blank=True, on_delete=models.PROTECT, related_name="+", db_index=False)
+    replaces = models.ForeignKey(
+        "self", null=True, blank=True, on_delete=models.PROTECT, related_name="+", db_index=False
+    )
     idempotency_key = models.UUIDField(null=True, unique=True)
     call = models.ForeignKey("pipeline.Call", null=True, on_delete=models.PROTECT, related_name="+", db_index=False)
     created_at = models.DateTimeField(auto_now_add=True)
@@ -241,14 +247,20 @@ class Verdict(models.Model):
                 name="verdict_by_judge_or_person",
                 condition=(
                     Q(source=VerdictSource.JUDGE, run__isnull=False, reviewer__isnull=True)
-                    | (~Q(source=VerdictSource.JUDGE) & Q(reviewer__isnull=False, project__isnull=False) & ~Q(label=Label.UNJUDGED))
+                    | (
+                        ~Q(source=VerdictSource.JUDGE)
+                        & Q(reviewer__isnull=False, project__isnull=False)
+                        & ~Q(label=Label.UNJUDGED)
+                    )
                 ),
             ),
             models.UniqueConstraint(
                 fields=("run", "path", "round"), name="verdict_judge_round", condition=Q(source=VerdictSource.JUDGE)
             ),
             models.UniqueConstraint(
-                fields=("run", "path"), name="verdict_judge_current", condition=Q(source=VerdictSource.JUDGE, current=True)
+                fields=("run", "path"),
+                name="verdict_judge_current",
+                condition=Q(source=VerdictSource.JUDGE, current=True),
             ),
             models.UniqueConstraint(
                 fields=("project", "path", "reviewer", "source"),
@@ -331,7 +343,9 @@ class Response(models.Model):
     current = models.BooleanField(default=True)
     text = models.TextField()
     answer = models.CharField(max_length=1, blank=True)
-    author = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+", db_index=False)
+    author = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+", db_index=False
+    )
     call = models.ForeignKey("pipeline.Call", null=True, on_delete=models.PROTECT, related_name="+", db_index=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
