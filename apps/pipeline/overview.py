@@ -11,10 +11,11 @@ from decimal import Decimal
 from django.db.models import Count, Sum
 from django.utils import timezone
 
-from apps.pipeline.models import Call, Failure
+from apps.pipeline.models import Failure
 from apps.questions.models import Benchmark
 from apps.reasoning.layout import Layout, layout_of, uses_simulated_models
 from apps.reasoning.models import Label, QuestionState, Run, RunCounter, RunState, Tier
+from apps.reasoning.selectors import MICRO
 
 FAILURES = {
     "connection": "Connection lost or timed out",
@@ -211,7 +212,7 @@ def overview_of(run: Run) -> Overview:
         overridden=counters["overridden"],
         calls=counters["calls"],
         failed_calls=sum(value for key, value in counters.items() if key.startswith("failed:")),
-        cost=cost_of(run),
+        cost=counters["cost_micro"] * MICRO,
         ready=by_state[QuestionState.READY],
         waiting=by_state[QuestionState.WAITING],
         excluded=by_state[QuestionState.EXCLUDED],
@@ -309,11 +310,6 @@ def benchmarks_of(counters: Counters) -> tuple[BenchmarkRow, ...]:
     names = Benchmark.objects.in_bulk(list(found))
     rows = (BenchmarkRow(names[pk], n["ready"], n["waiting"], n["excluded"]) for pk, n in found.items())
     return tuple(sorted((row for row in rows if row.total), key=lambda row: -row.total))
-
-
-def cost_of(run: Run) -> Decimal:
-    """Of every attempt, failed ones included."""
-    return Call.objects.filter(run=run).aggregate(total=Sum("cost"))["total"] or Decimal(0)
 
 
 def seconds_at_work(run: Run) -> float | None:
