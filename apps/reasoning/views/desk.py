@@ -40,6 +40,7 @@ def run_question(request: HttpRequest, run_id: int, uid: str) -> HttpResponse:
         "question": desk.question,
         "stem": split_stem(desk.question.stem),
         "opened": opened,
+        "can_override": True,
         "others": [view for view in desk.views.values() if view is not opened],
         "other_runs": RunQuestion.objects.filter(question=desk.question, run__project=desk.run.project)
         .exclude(run=desk.run)
