@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import groupby
 
 from apps.reasoning.sentences import Sentence, conclusion_index, opening_length, split_sentences
+from apps.reasoning.stances import stances
 
 FOLD = 3  # so many unchanged sentences in a row, and more, are folded in a comparison
 
@@ -19,12 +20,26 @@ class Line:
     cited: bool
 
 
+STANCES = {"for": "For", "against": "Against", "wavers": "Wavers", "named": "Named only", "silent": "Not named"}
+SHOWN = 6  # sentences a stance links to, the last ones
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What the path says about one option."""
+
+    letter: str
+    words: str
+    sentences: tuple[int, ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     opening: tuple[Line, ...]
     paragraphs: tuple[tuple[Line, ...], ...]
     conclusion: int
     count: int
+    stances: tuple[Said, ...]
 
     @property
     def minutes(self) -> int:
@@ -33,7 +48,7 @@ class Reading:
         return max(1, round(words / 220))
 
 
-def read_path(text: str, stem: str, cited: Iterable[int] = ()) -> Reading:
+def read_path(text: str, *, stem: str = "", options: Sequence[str] = (), cited: Iterable[int] = ()) -> Reading:
     sentences = split_sentences(text)
     marked = set(cited)
     lines = {s.number: Line(s.number, s.text, s.number in marked) for s in sentences}
@@ -45,6 +60,7 @@ def read_path(text: str, stem: str, cited: Iterable[int] = ()) -> Reading:
         tuple(tuple(lines[s.number] for s in group) for _, group in rest),
         conclusion_index(sentences),
         len(sentences),
+        tuple(Said(o, STANCES[s.stance], s.sentences[-SHOWN:]) for o, s in stances(sentences, options).items()),
     )
 
 

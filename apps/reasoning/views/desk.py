@@ -40,7 +40,6 @@ def run_question(request: HttpRequest, run_id: int, uid: str) -> HttpResponse:
         "question": desk.question,
         "stem": split_stem(desk.question.stem),
         "opened": opened,
-        "can_override": True,
         "others": [view for view in desk.views.values() if view is not opened],
         "other_runs": RunQuestion.objects.filter(question=desk.question, run__project=desk.run.project)
         .exclude(run=desk.run)
@@ -48,7 +47,9 @@ def run_question(request: HttpRequest, run_id: int, uid: str) -> HttpResponse:
         .order_by("-run_id")[:10],
     }
     if opened:
-        context["reading"] = read_path(opened.path.text, desk.question.stem, cited_sentences(opened))
+        context["reading"] = read_path(
+            opened.path.text, stem=desk.question.stem, options=desk.question.options, cited=cited_sentences(opened)
+        )
     return render(request, "reasoning/question.html", context)
 
 
@@ -69,7 +70,7 @@ def compare(request: HttpRequest, run_id: int, uid: str) -> HttpResponse:
         "views": list(desk.views.values()),
         "side": request.GET.get("show") == "side",
         "comparison": compare_texts(a.path.text, b.path.text),
-        "readings": [(view, read_path(view.path.text, "")) for view in (a, b)],
+        "readings": [(view, read_path(view.path.text)) for view in (a, b)],
     }
     return render(request, "reasoning/compare.html", context)
 
