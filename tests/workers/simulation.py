@@ -70,4 +70,4 @@ class Models:
         return (await self.raw(stage, number, **more))["choices"][0]["message"]["content"]
 
 
-__all__ = ["GENERATORS", "FixedKeys", "Models", "key_line", "messages", "question", "stated_answer"]
+__all__ = ["GENERATORS", "OPTIONS", "FixedKeys", "Models", "key_line", "messages", "question", "stated_answer"]

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.workers.simulation import GENERATORS, Models, messages, question, stated_answer
+from apps.reasoning.answers import extract_answer
+from tests.workers.simulation import GENERATORS, OPTIONS, Models, messages, question, stated_answer
 from workers.simulated import NoKeys, SimulatorConfig
 from workers.simulated.dice import Dice, digest
 from workers.simulated.reading import read_prompt, take_apart
@@ -177,6 +178,21 @@ def test_any_question_gets_an_answer(stem, options, stage):
     )
 
     assert answer(Job(prompt, "sim-judge", None, "", 50, Dice(1))).content
+
+
+def test_without_a_letter_the_option_named_last_counts():
+    options = take_apart(question()).options
+
+    assert stated_answer("Not the Second measure but the third measure. That settles it.", options) == "C"
+    assert stated_answer("Nothing is said.", options) == ""
+
+
+def test_the_products_reader_finds_the_same_answers():
+    for number in range(100):
+        paths = [say("generate", number, model=model) for model in GENERATORS]
+        paths += [say(stage, number, key="C", path=PLAIN_PATH.format("C")) for stage in ("refine", "summarise")]
+        for path in paths:
+            assert extract_answer(path, OPTIONS).letter == stated_answer(path) != ""
 
 
 def test_a_question_is_taken_apart():

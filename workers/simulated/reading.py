@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 from workers.simulated.dice import digest
 
+TAIL = 700  # characters at the end of a path in which its answer is looked for
 _STAGE = re.compile(r"\s*Stage: *([a-z_-]+)")
 _OPTION = re.compile(r"^([A-J])\. ?(.*)$", re.M)
 _SENTENCE = re.compile(r"(?<=[.?!])\s+|\n+")
@@ -67,10 +69,19 @@ def read_prompt(messages: list[dict[str, str]]) -> Prompt:
     )
 
 
-def stated_answer(path: str) -> str:
-    """The letter that a path ends on, or empty. A rough reader of its own: the judge is simulated, the product's is not."""
-    found = _STATED.findall(path, max(0, len(path) - 700))
-    return str(found[-1]) if found else ""
+def stated_answer(path: str, options: Sequence[tuple[str, str]] = ()) -> str:
+    """The letter that a path ends on, or empty: the last "answer is …", else the option whose words come last.
+
+    A rough reader of its own: the judge is simulated, the product's reader is not.
+    """
+    found = _STATED.findall(path, max(0, len(path) - TAIL))
+    if found:
+        return str(found[-1])
+    tail = path[-TAIL:].lower()
+    at, letter = max(
+        ((tail.rfind(text.lower().rstrip(".")), letter) for letter, text in options if text), default=(-1, "")
+    )
+    return letter if at >= 0 else ""
 
 
 @lru_cache(maxsize=4096)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import signal
 import socket
 import threading
@@ -40,19 +41,19 @@ def start_in_thread(
 ) -> RunningSimulator:
     """Serve from a thread until `stop()`; returns once the server listens. Raises OSError where it cannot."""
     simulator = Simulator(config, keys)
-    started: threading.Event = threading.Event()
+    started = threading.Event()
     loop = asyncio.new_event_loop()
     stopping = asyncio.Event()
-    outcome: list[str | OSError] = []
+    outcome: list[str | Exception] = []
 
-    def note(result: str | OSError) -> None:
+    def note(result: str | Exception) -> None:
         outcome.append(result)
         started.set()
 
     async def live() -> None:
         try:
             await serve(simulator, host=host, port=port, stopping=stopping, ready=note)
-        except OSError as error:
+        except Exception as error:
             note(error)
 
     def run() -> None:
@@ -63,7 +64,7 @@ def start_in_thread(
     thread.start()
     started.wait()
     result = outcome[0]
-    if isinstance(result, OSError):
+    if isinstance(result, Exception):
         thread.join()
         raise result
 
@@ -100,6 +101,15 @@ async def serve(
         await stopping.wait()
     finally:
         await runner.cleanup()
+
+
+def allow_many_connections(wanted: int = 65_536) -> None:
+    """Lift this process's limit of open files, which counts connections too, as far as the system lets it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard != resource.RLIM_INFINITY:
+        wanted = min(hard, wanted)
+    if soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _base_url(address: tuple[str, int]) -> str:

@@ -86,7 +86,7 @@ def _rewrite(job: Job) -> str:
 
 def _verify(job: Job) -> dict[str, Any]:
     dice, path = job.dice, job.prompt.path
-    stated = stated_answer(path)
+    stated = stated_answer(path, job.prompt.asked.options)
     if stated:
         correct = dice.chance(ability.SENSITIVITY if stated == job.gold else 1 - ability.SPECIFICITY)
     else:
@@ -118,7 +118,7 @@ def _rank(job: Job) -> dict[str, Any]:
 
 def _summarise(job: Job) -> str:
     asked = job.prompt.asked
-    stated = job.prompt.key or stated_answer(job.prompt.path) or job.gold
+    stated = job.prompt.key or stated_answer(job.prompt.path, asked.options) or job.gold
     if job.dice.chance(ability.SUMMARY_MISSES):
         stated = ability.other_option(asked, stated, job.dice)
     return prose.write_summary(asked, stated, job.dice)

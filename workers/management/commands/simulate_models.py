@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 from argparse import ArgumentTypeError
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from workers.simulated import (
     serve_until_signalled,
 )
 from workers.simulated.faults import KINDS
+from workers.simulated.running import allow_many_connections
 
 
 class Command(BaseCommand):
@@ -49,7 +49,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        _allow_many_connections()
+        allow_many_connections()
         config = SimulatorConfig(
             seed=options["seed"],
             words=options["words"],
@@ -96,10 +96,3 @@ def _port(text: str) -> int:
     if not text.isdecimal() or int(text) > 65535:
         raise ArgumentTypeError(f"{text!r} is not a port (0 to 65535)")
     return int(text)
-
-
-def _allow_many_connections() -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = 65536 if hard == resource.RLIM_INFINITY else min(hard, 65536)
-    if soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
