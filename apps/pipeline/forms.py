@@ -113,9 +113,8 @@ def merged_config(said: Mapping[str, Any]) -> dict[str, Any]:
 
 def field_of(line: str) -> str | None:
     """The form's field that a line of a ConfigError speaks of; None for the form as a whole."""
-    path = line.partition(":")[0]
-    named = {"cutoffs": "easy", "questions.limit": "limit", "seed": "seed"}
-    return next((field for start, field in named.items() if path.startswith(start)), "toml" if path else None)
+    named = {"cutoffs": "easy", "questions.limit": "limit", "seed:": "seed", "toml:": "toml"}
+    return next((field for words, field in named.items() if words in line), None)
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,7 +114,7 @@ def search_run_questions(run: Run, wanted: QuestionFilter) -> QuerySet[RunQuesti
 
 def search_questions(project: Project, wanted: QuestionFilter) -> QuerySet[Question]:
     """All imported questions the project may see that match; what only a run knows does not count here."""
-    rows = Question.objects.visible_to(project).select_related("benchmark")  # type: ignore[attr-defined]
+    rows = Question.objects.visible_to(project).select_related("benchmark")
     rows = rows.filter(**_question_conditions(wanted, ""))
     found: QuerySet[Question] = rows.filter(benchmark__slug=wanted.benchmark) if wanted.benchmark else rows
     return found.defer("search", "meta", "explanation")

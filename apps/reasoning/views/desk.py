@@ -19,7 +19,7 @@ from apps.reasoning.text import split_stem
 def question(request: HttpRequest, uid: str) -> HttpResponse:
     """In the latest run of the project that has it; a question in no run is shown alone."""
     project = project_of(request)
-    visible = Question.objects.visible_to(project).select_related("benchmark", "canonical")  # type: ignore[attr-defined]
+    visible = Question.objects.visible_to(project).select_related("benchmark", "canonical")
     found = get_object_or_404(visible, uid=uid)
     row = RunQuestion.objects.filter(question=found, run__project=project).order_by("-run_id").first()
     if row:

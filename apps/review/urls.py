@@ -1,0 +1,10 @@
+"""What people decide."""
+
+from django.urls import path
+
+from apps.review import views
+
+urlpatterns = [
+    path("override/<int:run_id>/<int:path_id>/", views.override, name="override"),
+    path("remake/<int:run_id>/<str:uid>/", views.remake, name="remake"),
+]
