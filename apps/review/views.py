@@ -46,7 +46,8 @@ def save(request: HttpRequest, row: RunQuestion, path: ReasoningPath, form: Over
             form.add_error(error.field if error.field in form.fields else None, str(error))
         except VersionConflict as error:
             status, conflict, row = 409, error, path_in_run(request, row.run_id, path.pk)[0]
-            form = OverrideForm(form.data | {"version": str(error.current.version)}, sentence_count=form.sentence_count)
+            fresh = {"version": str(error.current.version), "opened": request.POST.get("version", "")}
+            form = OverrideForm(request.POST.dict() | fresh, sentence_count=form.sentence_count)
         else:
             messages.success(request, f"Your verdict is saved beside the judge’s. {done.summary}.")
             return leave(request, row, path)
@@ -109,7 +110,7 @@ def path_in_run(request: HttpRequest, run_id: int, path_id: int) -> tuple[RunQue
 def first_values(row: RunQuestion, view: PathView) -> dict[str, Any]:
     """The other label than the one in force; the axes only where they follow from it."""
     label = Label.CORRECT if view.word == Label.ERROR else Label.ERROR
-    axes = {axis: "pass" for axis in AXES} if label == Label.CORRECT else {}
+    axes = dict.fromkeys(AXES, "pass") if label == Label.CORRECT else {}
     return {"label": label, **axes, "version": row.version, "idempotency_key": uuid4()}
 
 

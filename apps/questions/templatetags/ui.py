@@ -19,13 +19,14 @@ register = template.Library()
 
 MINUTE, HOUR, DAY = 60, 3600, 86400
 
+BENCHMARKS = {"medqa": "MedQA", "medmcqa": "MedMCQA", "pubmedqa": "PubMedQA", "mmlu": "MMLU"}
 # (address name, word, names of the pages that belong to it)
 NAV = (
     ("overview", "Overview", {"overview", "run"}),
     (
         "questions",
         "Questions",
-        {"questions", "question", "run_question", "composition", "key_conflicts", "record", "compare"},
+        {"questions", "question", "run_question", "composition", "key_conflicts", "held_out", "record", "compare"},
     ),
     ("paths", "Paths", {"paths", "override"}),
     ("exports", "Exports", {"exports", "export", "export_new"}),
@@ -70,6 +71,12 @@ def width(part: int, whole: int) -> str:
 def words(code: str) -> str:
     """key_text_repeated → Key text repeated."""
     return code.replace("_", " ").capitalize()
+
+
+@register.filter
+def benchmark_word(slug: str) -> str:
+    """medqa → MedQA; one we do not know keeps its slug."""
+    return BENCHMARKS.get(slug, slug)
 
 
 @register.filter
