@@ -138,7 +138,9 @@ _LABEL = re.compile(
     )""",
     re.VERBOSE | re.IGNORECASE,
 )
-_HEADING = re.compile(r"^\W*(?:\d+[.)])?\W*(?:the )?(?:provide the )?(?:final |correct |best )?(?:answer|conclusion)\W*$", re.IGNORECASE)
+_HEADING = re.compile(
+    r"^\W*(?:\d+[.)])?\W*(?:the )?(?:provide the )?(?:final |correct |best )?(?:answer|conclusion)\W*$", re.IGNORECASE
+)
 _FIRM = re.compile(
     rf"(?:^\W*(?:\d+[.)])?\W*(?:the )?(?:final |correct )?answer|\bfinal answer|{_BOX_LABEL[:-1]})(?: is)?\W*$",
     re.IGNORECASE,
@@ -192,6 +194,8 @@ def _labelled(lines: list[str], index: int, known: Options, *, cut: bool) -> Ans
             letters = _resolve(following, known, cut=cut)
             if letters is not None:
                 found.append((0, letters, "label"))
+            else:
+                return _conclusion(following, known, cued=True)
     if not found:
         firm = next((m for m in _LABEL.finditer(line) if _FIRM.search(line[: m.end()].rstrip(" :=-"))), None)
         if firm is None or cut or not line[firm.end() :].strip(" :=-\"'(>"):
@@ -305,7 +309,11 @@ def _lettered(line: str, known: Options) -> str:
         words = fold(match[2]).strip(" .\"'")
         own = known.texts[known.letters.index(match[1].upper())]
         bare = not words and (match[1].isupper() or len(line) <= 3)
-        if bare or words.strip("()").strip(" .") == own.strip("()") or (words.startswith(own) and _ASIDE.match(words[len(own) :])):
+        if (
+            bare
+            or words.strip("()").strip(" .") == own.strip("()")
+            or (words.startswith(own) and _ASIDE.match(words[len(own) :]))
+        ):
             return match[1].upper()
     words = fold(line).strip(" .\"'>-")
     return next((letters for option, letters in known.longest_first if option == words and len(option) > 1), "")
@@ -356,10 +364,17 @@ def _own(match: re.Match[str], known: Options) -> bool:
     return match[1] in known.starting(fold(match[2]))[0]
 
 
-def _conclusion(line: str, known: Options) -> Answer | None:
-    """The one option that the line's last concluding sentence names and does not turn down."""
+def _conclusion(line: str, known: Options, *, cued: bool = False) -> Answer | None:
+    """The one option that the line's last concluding sentence names and does not turn down.
+
+    `cued` says that a heading already announced the answer.
+    """
     for sentence in reversed(_SENTENCES.split(line)):
-        if not _CONCLUDES.search(sentence) or sentence.endswith("?") or re.match(r"[\W\d]*\(?[A-J][).:]", sentence):
+        if (
+            not (cued or _CONCLUDES.search(sentence))
+            or sentence.endswith("?")
+            or re.match(r"[\W\d]*\(?[A-J][).:]", sentence)
+        ):
             continue
         named = [(m.start(), m.end(), m[1] or m[2], "conclusion") for m in _NAMED.finditer(sentence)]
         named += [(m.start(), m.end(), m[1], "conclusion") for m in _LETTER_DOT.finditer(sentence) if _own(m, known)]

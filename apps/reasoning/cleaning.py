@@ -1,0 +1,63 @@
+"""A reply made fit to keep and to read. Pure. The raw reply is stored beside the cleaned path."""
+
+from __future__ import annotations
+
+import re
+
+_TAG = re.compile(r"<\s*/?\s*(?:think|thinking|thought|reasoning)\s*>", re.IGNORECASE)
+_THINKING_HEADING = re.compile(r"[ \t]*#{1,6}[ \t]*\**[ \t]*Thinking\b[ \t]*\**[ \t]*:?[ \t]*\**[ \t]*", re.IGNORECASE)
+_FILLER = re.compile(
+    r"\W*(?:(?:alright|all right|okay|ok|hmm+|right|well|so|now|sure|great)\b[\s,.!…:-]*)*"
+    r"(?:let'?s (?:see|go|think|begin|start|dive in)\b|let me (?:think|see)\b)?\W*",
+    re.IGNORECASE,
+)
+_BLANK_LINES = re.compile(r"\n{3,}")
+
+
+def sanitize_text(text: str) -> str:
+    """Text that PostgreSQL can store: NUL and lone surrogates become U+FFFD, surrogate pairs their character."""
+    if "\x00" in text:
+        text = text.replace("\x00", "\ufffd")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        text = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
+
+
+def join_reply(reasoning: str, text: str) -> str:
+    """The raw form of a reply whose server returns `reasoning_content` apart: in think tags, before the content.
+
+    Without content the block stays open: the model never came out of its thinking.
+    """
+    if not reasoning.strip():
+        return text
+    return f"<think>\n{reasoning}\n</think>\n\n{text}" if text.strip() else f"<think>\n{reasoning}"
+
+
+def clean_path(raw: str) -> str:
+    """The path as people and judges read it: reasoning and final part, without tags, `## Thinking` and "Alright".
+
+    Take the answer from the raw reply, not from this: that a think block never closed shows only there.
+    """
+    text = sanitize_text(raw).replace("\r\n", "\n").replace("\r", "\n")
+    while True:
+        before, text = text, _clean_once(text)
+        if text == before:
+            return text
+
+
+def _clean_once(text: str) -> str:
+    if "<" in text:
+        text = _TAG.sub("\n", text)
+    kept = [line.rstrip() for line in text.split("\n") if not _is_noise(line)]
+    return _BLANK_LINES.sub("\n\n", "\n".join(kept)).strip()
+
+
+def _is_noise(line: str) -> bool:
+    """A `## Thinking` heading, or words that say nothing ("Alright, let's see."). Empty lines and rules are not noise."""
+    if len(line) > 60:
+        return False
+    if _THINKING_HEADING.fullmatch(line):
+        return True
+    return any(c.isalpha() for c in line) and _FILLER.fullmatch(line) is not None
