@@ -73,7 +73,7 @@ class Tally:
 
     def count_overlap(self, exported: Sequence[Question]) -> None:
         """Questions that also stand in a held-out set, whole or by their stem alone (contamination)."""
-        held_out = Question.objects.filter(held_out=True).order_by()
+        held_out = Question.objects.visible_to(self.run.project).filter(held_out=True).order_by()
         same = held_out.filter(fingerprint__in={q.fingerprint for q in exported}).values_list("fingerprint", flat=True)
         stems = held_out.filter(stem_fingerprint__in={q.stem_fingerprint for q in exported})
         exact, stem = set(same), set(stems.values_list("stem_fingerprint", flat=True))

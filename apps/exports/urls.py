@@ -1,0 +1,12 @@
+"""Exports: the list, a new one, one with its files."""
+
+from django.urls import path
+
+from apps.exports import views
+
+urlpatterns = [
+    path("", views.exports, name="exports"),
+    path("new/", views.export_new, name="export_new"),
+    path("<uuid:export_id>/", views.export, name="export"),
+    path("<uuid:export_id>/files/<str:name>", views.export_file, name="export_file"),
+]

@@ -1,0 +1,139 @@
+"""The export pages: what was exported, what a new export would hold, and its files."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from uuid import UUID
+
+from django.contrib.auth.models import User
+from django.http import HttpRequest, HttpResponse, QueryDict
+from django.http.response import HttpResponseBase
+from django.shortcuts import get_object_or_404, redirect, render
+from django.views.decorators.http import require_http_methods, require_safe
+from django.views.decorators.vary import vary_on_headers
+from django_htmx.http import HTMX_STOP_POLLING
+
+from apps.exports.downloads import send_file
+from apps.exports.errors import ExportRefusedError
+from apps.exports.models import Snapshot
+from apps.exports.records import TITLES, VARIANTS
+from apps.exports.selectors import files_of, preview_export, snapshots_before, snapshots_of
+from apps.exports.services import create_export
+from apps.exports.writers import FORMATS
+from apps.questions.access import CLINICIAN, CURATOR, project_of, role_required
+from apps.reasoning.models import Run, Tier
+
+ON_PAGE = 50
+RUNS_TO_CHOOSE = 200
+HINTS = {
+    "reasonmed": "<think>reasoning</think> then the response",
+    "cotmed": "the reasoning alone",
+    "responsemed": "the response alone",
+}
+FORMAT_WORDS = {"jsonl": "JSON Lines", "parquet": "Parquet"}
+
+
+@role_required(CLINICIAN, CURATOR)
+@require_safe
+@vary_on_headers("HX-Request")
+def exports(request: HttpRequest) -> HttpResponse:
+    """Newest first; for htmx only the table, which asks again while something is being built."""
+    page = list(snapshots_before(project_of(request), _uuid(request.GET.get("before", "")))[: ON_PAGE + 1])
+    shown, more = page[:ON_PAGE], len(page) > ON_PAGE
+    context = {"snapshots": shown, "more": shown[-1].pk if more else None, "polls": any(s.active for s in shown)}
+    if request.headers.get("HX-Request"):
+        return render(request, "exports/_table.html", context, status=_polling(bool(context["polls"])))
+    return render(request, "exports/exports.html", context)
+
+
+@role_required(CURATOR)
+@require_http_methods(["GET", "HEAD", "POST"])
+@vary_on_headers("HX-Request")
+def export_new(request: HttpRequest) -> HttpResponse:
+    """The form with its preview (for htmx the preview alone); a POST orders the export."""
+    form = _read_form(request, request.POST if request.method == "POST" else request.GET)
+    if request.method == "POST":
+        if form.run is None:
+            form.problems["x-run"] = "Choose a run."
+        if not form.variants:
+            form.problems["x-reasonmed"] = "Choose at least one set."
+        if form.run and not form.problems:
+            try:
+                author = request.user if isinstance(request.user, User) else None
+                made = create_export(run=form.run, variants=form.variants, format=form.format, created_by=author)
+                return redirect("export", made.pk)
+            except ExportRefusedError as error:
+                form.problems["x-run"] = str(error)
+    context = {"form": form, "preview": preview_export(form.run) if form.run else None, "tiers": Tier.values}
+    if request.headers.get("HX-Request"):
+        return render(request, "exports/_preview.html", context)
+    return render(request, "exports/new.html", context, status=422 if form.problems else 200)
+
+
+@role_required(CLINICIAN, CURATOR)
+@require_safe
+@vary_on_headers("HX-Request")
+def export(request: HttpRequest, export_id: UUID) -> HttpResponse:
+    """One export; for htmx its live part, until it is done."""
+    snapshot = get_object_or_404(snapshots_of(project_of(request)), pk=export_id)
+    context = {"snapshot": snapshot, "files": files_of(snapshot), "tiers": Tier.values, "titles": _titles(snapshot)}
+    if request.headers.get("HX-Request"):
+        context["swapped"] = True
+        return render(request, "exports/_export.html", context, status=_polling(snapshot.active))
+    return render(request, "exports/export.html", context)
+
+
+@role_required(CLINICIAN, CURATOR)
+@require_safe
+def export_file(request: HttpRequest, export_id: UUID, name: str) -> HttpResponseBase:
+    return send_file(request, get_object_or_404(snapshots_of(project_of(request)), pk=export_id), name)
+
+
+@dataclass(slots=True)
+class _Form:
+    run: Run | None
+    runs: list[Run]
+    variants: Sequence[str]
+    format: str
+    problems: dict[str, str]  # id of the field → what is wrong
+
+    @property
+    def sets(self) -> list[tuple[str, str, str, bool]]:
+        return [(v, TITLES[v], HINTS[v], v in self.variants) for v in VARIANTS]
+
+    @property
+    def formats(self) -> list[tuple[str, str, bool]]:
+        return [(f, FORMAT_WORDS[f], f == self.format) for f in FORMATS]
+
+
+def _read_form(request: HttpRequest, data: QueryDict) -> _Form:
+    """What was chosen; before anything was, the newest run and all sets."""
+    project = project_of(request)
+    runs = list(project.runs.all()[:RUNS_TO_CHOOSE])
+    wanted = data.get("run", "")
+    run = project.runs.select_related("paths_from").filter(name=wanted).first() if wanted else None
+    if not wanted and request.method != "POST" and runs:
+        run = runs[0]
+    if run and run not in runs:
+        runs.append(run)
+    variants = [v for v in VARIANTS if v in data.getlist("variant")]
+    if not variants and "format" not in data and request.method != "POST":
+        variants = list(VARIANTS)
+    format = data.get("format", "")
+    return _Form(run, runs, variants, format if format in FORMATS else FORMATS[0], {})
+
+
+def _titles(snapshot: Snapshot) -> str:
+    return ", ".join(TITLES[v] for v in VARIANTS if v in snapshot.variants)
+
+
+def _polling(active: bool) -> int:
+    return 200 if active else HTMX_STOP_POLLING
+
+
+def _uuid(text: str) -> UUID | None:
+    try:
+        return UUID(text)
+    except ValueError:
+        return None
