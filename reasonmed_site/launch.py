@@ -12,7 +12,7 @@ from typing import NoReturn
 from django.core.exceptions import ImproperlyConfigured
 
 NO_DATABASE = frozenset(
-    ("help", "version", "check", "collectstatic", "diffsettings", "findstatic", "simulate_models", "stop_postgres")
+    ("help", "version", "check", "collectstatic", "diffsettings", "findstatic", "stop_postgres", "demo")
 )
 OPTIONS_WITH_VALUE = frozenset(("--settings", "--pythonpath"))
 

@@ -4,13 +4,16 @@ from django.contrib import admin
 from django.contrib.auth import views as auth
 from django.urls import include, path
 
+from apps.exports.record_views import record
+
 urlpatterns = [
     path("", include("apps.pipeline.urls")),
     path("questions/", include("apps.questions.urls")),  # before reasoning's questions/<uid>/
     path("", include("apps.reasoning.urls")),
+    path("runs/<int:run_id>/questions/<str:uid>/record/<int:slot>/", record, name="record"),
     path("review/", include("apps.review.urls")),
     path("exports/", include("apps.exports.urls")),
-    path("login/", auth.LoginView.as_view(redirect_authenticated_user=False), name="login"),
+    path("login/", auth.LoginView.as_view(), name="login"),
     path("logout/", auth.LogoutView.as_view(), name="logout"),
     path("admin/", admin.site.urls),
 ]
