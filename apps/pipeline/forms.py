@@ -11,7 +11,7 @@ from django import forms
 from django.core.exceptions import ValidationError
 
 from apps.pipeline.config import ConfigError, RunConfig, default_config, parse_config
-from apps.questions.models import Benchmark, Project, Split
+from apps.questions.models import Benchmark, Project, Question, Split
 from apps.reasoning.models import Run
 
 
@@ -141,3 +141,32 @@ def estimate_calls(config: RunConfig, *, questions: int, generates: bool) -> Est
         ("summarise", kept, False),
     ]
     return Estimate(questions, tuple(stages))
+
+
+def estimate_for(config: RunConfig, project: Project, said: Mapping[str, Any]) -> Estimate:
+    """For the questions that are there now."""
+    paths_from: Run | None = said["paths_from"]
+    found = count_questions(config, project, paths_from=paths_from, allow_held_out=said["allow_held_out"])
+    return estimate_calls(config, questions=found, generates=paths_from is None)
+
+
+def count_questions(config: RunConfig, project: Project, *, paths_from: Run | None, allow_held_out: bool) -> int:
+    wanted = config.questions
+    rows = Question.objects.visible_to(project)
+    if paths_from is not None:
+        rows = rows.filter(in_runs__run=paths_from)
+    for field, values in (
+        ("benchmark__slug", wanted.benchmarks),
+        ("split", wanted.splits),
+        ("subject", wanted.subjects),
+    ):
+        if values:
+            rows = rows.filter(**{f"{field}__in": values})
+    if not wanted.duplicates:
+        rows = rows.canonical()
+    if not wanted.flagged:
+        rows = rows.unflagged()
+    if not allow_held_out and paths_from is None:
+        rows = rows.trainable()
+    count = rows.count()
+    return min(count, wanted.limit) if wanted.limit else count

@@ -1,0 +1,243 @@
+"""Runs: made, started, paused; and the tasks that say what is to be done next."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.db import connection, transaction
+from django.db.models import QuerySet
+from django.utils import timezone
+
+from apps.pipeline.config import ConfigError, RunConfig
+from apps.pipeline.lanes import lane_of, lanes_of
+from apps.pipeline.models import Endpoint, PromptVersion
+from apps.pipeline.prompts import load_prompts
+from apps.questions.models import Project, Question
+from apps.reasoning.models import Run, RunQuestion, RunState
+from apps.reasoning.policy.assess import Assessment
+from apps.reasoning.services import add_counters, assess_questions
+
+CHUNK = 2_000
+
+
+class RunRefused(ValueError):
+    """A run that cannot be made or moved; the message says why and what to do."""
+
+
+@transaction.atomic
+def create_run(
+    *,
+    project: Project,
+    name: str,
+    config: RunConfig,
+    created_by: User | None = None,
+    paths_from: Run | None = None,
+    allow_held_out: bool = False,
+) -> Run:
+    """Freeze the configuration with the prompts' hashes, take the questions in, and make the first tasks."""
+    if Run.objects.filter(project=project, name=name).exists():
+        raise RunRefused(f"There is a run named {name!r} already. Choose another name.")
+    frozen = _freeze(config, paths_from)
+    run = Run.objects.create(
+        project=project,
+        name=name,
+        config=frozen.model_dump(mode="json"),
+        config_hash=frozen.digest(),
+        paths_from=paths_from,
+        allow_held_out=allow_held_out,
+        created_by=created_by,
+    )
+    for endpoint in frozen.endpoints:
+        Endpoint.objects.update_or_create(
+            project=project,
+            name=endpoint.name,
+            defaults={
+                "model": endpoint.model,
+                "base_url": endpoint.base_url,
+                "terms": endpoint.terms,
+                "simulated": endpoint.simulated,
+            },
+        )
+    chosen = choose_questions(project=project, config=frozen, paths_from=paths_from, allow_held_out=allow_held_out)
+    if not _take_in(run, chosen, frozen.questions.limit):
+        raise RunRefused("No question matches: import questions first, or widen the configuration's filter.")
+    _first_tasks(run, frozen)
+    return run
+
+
+def choose_questions(
+    *, project: Project, config: RunConfig, paths_from: Run | None = None, allow_held_out: bool = False
+) -> QuerySet[Question]:
+    """Questions a run would take, before its limit, in the order they were imported."""
+    chosen = Question.objects.visible_to(project)  # type: ignore[attr-defined]
+    wanted = config.questions
+    if paths_from is not None:
+        chosen = chosen.filter(in_runs__run=paths_from)
+    else:
+        if not allow_held_out:
+            chosen = chosen.trainable()
+        if not wanted.duplicates:
+            chosen = chosen.canonical()
+        if not wanted.flagged:
+            chosen = chosen.unflagged()
+    if wanted.benchmarks:
+        chosen = chosen.filter(benchmark__slug__in=wanted.benchmarks)
+    if wanted.splits:
+        chosen = chosen.filter(split__in=wanted.splits)
+    if wanted.subjects:
+        chosen = chosen.filter(subject__in=wanted.subjects)
+    result: QuerySet[Question] = chosen.order_by("id")
+    return result
+
+
+def _freeze(config: RunConfig, paths_from: Run | None) -> RunConfig:
+    """The configuration with prompt hashes; a run on another's paths has that run's generators."""
+    prompts = load_prompts()
+    for prompt in prompts.values():
+        PromptVersion.objects.get_or_create(sha256=prompt.sha256, defaults={"name": prompt.name, "text": prompt.text})
+    data = config.model_dump(mode="json")
+    data["prompts"] = {name: prompt.sha256 for name, prompt in prompts.items()}
+    if paths_from is not None:
+        if paths_from.paths_from_id:
+            raise RunRefused(f"{paths_from.name!r} judges the paths of another run itself; name that one.")
+        known = {e["name"] for e in data["endpoints"]}
+        data["endpoints"] += [e for e in paths_from.config["endpoints"] if e["name"] not in known]
+        data["generators"] = paths_from.config["generators"]
+    try:
+        return RunConfig.model_validate(data)
+    except ValueError as error:
+        raise ConfigError(str(error)) from error
+
+
+def _take_in(run: Run, chosen: QuerySet[Question], limit: int | None) -> int:
+    picked = chosen.values("id", "benchmark_id")
+    if limit is not None:
+        picked = picked[:limit]
+    sql, params = picked.query.sql_with_params()
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO reasoning_runquestion (run_id, question_id, benchmark_id, state, reason, pattern, answers, tier,"  # noqa: S608
+            " tier_by_person, hold, contradictions, overridden, disputed, records, version, changed_at)"
+            f" SELECT %s, p.id, p.benchmark_id, 'waiting', 'generate', '', '', '', false, false, 0, false, false, 0, 0, now()"
+            f" FROM ({sql}) p",
+            [run.pk, *params],
+        )
+        taken = int(cursor.rowcount)
+        cursor.execute(
+            "SELECT benchmark_id, count(*) FROM reasoning_runquestion WHERE run_id = %s GROUP BY 1", [run.pk]
+        )
+        change = {f"benchmark:{benchmark}:waiting": n for benchmark, n in cursor.fetchall()}
+    add_counters(run_id=run.pk, change={"questions": taken, "state:waiting:generate": taken, **change})
+    return taken
+
+
+def _first_tasks(run: Run, config: RunConfig) -> None:
+    if run.paths_from_id is None:
+        lanes = [lane for lane in lanes_of(config) if lane.startswith("generate@")]
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "INSERT INTO pipeline_task (run_id, lane, unit_type, unit_id, state, wanted, seen, attempts, last_error)"
+                " SELECT %s, l, 'question', question_id, 'ready', 1, 0, 0, '' FROM reasoning_runquestion,"
+                " unnest(%s::text[]) l WHERE run_id = %s ORDER BY question_id",
+                [run.pk, lanes, run.pk],
+            )
+    last = 0
+    while True:
+        ids = list(
+            RunQuestion.objects.filter(run=run, question_id__gt=last)
+            .order_by("question_id")
+            .values_list("question_id", flat=True)[:CHUNK]
+        )
+        if not ids:
+            return
+        found = assess_questions(run=run, question_ids=ids)
+        if run.paths_from_id is not None:
+            want_work(run=run, found=found)
+        last = ids[-1]
+
+
+def want_work(*, run: Run, found: Mapping[int, Assessment], stages: Sequence[str] | None = None) -> None:
+    """Raise `wanted` of the tasks behind the items of these assessments (of `stages` alone, where given).
+
+    A finished run with work runs again. Runs of imported paths never call a model.
+    """
+    config = RunConfig.model_validate(run.config)
+    if config.imported:
+        return
+    wanted = sorted(
+        {
+            (lane_of(config, item), question)
+            for question, assessment in found.items()
+            for item in assessment.items
+            if stages is None or item.stage in stages
+        }
+    )
+    if not wanted:
+        return
+    if stages is None:
+        Run.objects.filter(pk=run.pk, state=RunState.FINISHED).update(state=RunState.RUNNING, finished_at=None)
+    raise_tasks(run_id=run.pk, wanted=wanted)
+
+
+def raise_tasks(*, run_id: int, wanted: Sequence[tuple[str, int]]) -> None:
+    """(lane, question id) pairs, sorted: writers lock tasks in one order."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO pipeline_task (run_id, lane, unit_type, unit_id, state, wanted, seen, attempts, last_error)
+            SELECT %s, l, 'question', u, 'ready', 1, 0, 0, '' FROM unnest(%s::text[], %s::bigint[]) AS n(l, u)
+            ON CONFLICT (run_id, lane, unit_type, unit_id) DO UPDATE SET wanted = pipeline_task.wanted + 1,
+              state = CASE WHEN pipeline_task.state = 'idle' THEN 'ready' ELSE pipeline_task.state END""",
+            [run_id, [lane for lane, _ in wanted], [unit for _, unit in wanted]],
+        )
+
+
+def start_run(*, run: Run) -> None:
+    _move(run, (RunState.READY, RunState.PAUSED, RunState.FINISHED, RunState.RUNNING), RunState.RUNNING, "started")
+    Run.objects.filter(pk=run.pk, started_at__isnull=True).update(started_at=timezone.now())
+
+
+def pause_run(*, run: Run) -> None:
+    _move(run, (RunState.RUNNING, RunState.PAUSED), RunState.PAUSED, "paused")
+
+
+def resume_run(*, run: Run) -> None:
+    _move(run, (RunState.PAUSED, RunState.RUNNING), RunState.RUNNING, "resumed")
+
+
+def cancel_run(*, run: Run) -> None:
+    """Final: what was made stays readable, nothing more is made."""
+    states = (RunState.READY, RunState.RUNNING, RunState.PAUSED, RunState.FINISHED, RunState.CANCELLED)
+    _move(run, states, RunState.CANCELLED, "cancelled")
+
+
+def _move(run: Run, allowed: tuple[RunState, ...], to: RunState, verb: str) -> None:
+    if run.config.get("imported"):
+        raise RunRefused(
+            f"{run.name!r} holds imported paths and makes no calls. Make a run with --paths-from {run.name}."
+        )
+    if Run.objects.filter(pk=run.pk, state__in=allowed).update(state=to) != 1:
+        run.refresh_from_db()
+        raise RunRefused(f"{run.name!r} is {run.state} and cannot be {verb}.")
+    run.refresh_from_db()
+
+
+def settle_runs() -> None:
+    """Running runs without work are finished; finished ones with work run again."""
+    open_task = "EXISTS (SELECT 1 FROM pipeline_task t WHERE t.run_id = r.id AND t.state IN ('ready', 'leased'))"
+    with connection.cursor() as cursor:
+        cursor.execute(
+            f"UPDATE reasoning_run r SET state = 'finished', finished_at = now() WHERE state = 'running' AND NOT {open_task}"  # noqa: S608
+        )
+        cursor.execute(
+            "UPDATE reasoning_run r SET state = 'running', finished_at = NULL"  # noqa: S608
+            f" WHERE state = 'finished' AND NOT (config @> '{{\"imported\": true}}') AND {open_task}"
+        )
+
+
+def estimate_calls(*, questions: int, config: RunConfig) -> dict[str, Any]:
+    """Calls a run of this size makes at the published tier shares, before retries."""
+    paths = questions * config.paths_per_question
+    return {"questions": questions, "generate": 0 if config.imported else paths, "verify": paths}

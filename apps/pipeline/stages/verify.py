@@ -1,0 +1,39 @@
+"""Verify: the judge's verdict on a path; it sees question, key and path, never who wrote it (ReasonMed §verifier)."""
+
+from __future__ import annotations
+
+from apps.pipeline.config import RunConfig
+from apps.pipeline.outputs import Output, Rejected, VerdictOut
+from apps.pipeline.prompts import VERDICT_SCHEMA, Prompt, render
+from apps.pipeline.protocol import Reply, Request
+from apps.pipeline.stages.base import Material, parse_json, stage_request, text_field
+from apps.reasoning.policy.assess import Item
+
+AXES = ("correctness", "coherence", "factuality")
+
+
+class Verify:
+    def prompt_name(self, item: Item) -> str:
+        return "verify"
+
+    def build(self, config: RunConfig, prompts: dict[str, Prompt], item: Item, material: Material) -> Request:
+        assert item.path is not None
+        messages = render(
+            prompts["verify"], question=material.text, key=material.key_line, path=material.paths[item.path]
+        )
+        return stage_request(config, config.judge, messages, item, material, VERDICT_SCHEMA)
+
+    def accept(self, config: RunConfig, item: Item, material: Material, request: Request, reply: Reply) -> Output:
+        assert item.path is not None
+        data = parse_json(reply)
+        axes = []
+        for axis in AXES:
+            if data.get(axis) not in ("pass", "fail"):
+                raise Rejected("schema", f"{axis}: pass or fail expected")
+            axes.append(data[axis] == "pass")
+        if data.get("verdict") not in ("Correct", "Error"):
+            raise Rejected("schema", "verdict: Correct or Error expected")
+        if all(axes) != (data["verdict"] == "Correct"):
+            raise Rejected("schema", "the verdict does not agree with its axes")
+        label = "correct" if all(axes) else "error"
+        return VerdictOut(material.id, item.path, label, *axes, text_field(data, "reason"))

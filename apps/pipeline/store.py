@@ -1,0 +1,249 @@
+"""Writes a pump's results: calls, outputs, the assessment they cause and the tasks they wake, in one transaction."""
+
+from __future__ import annotations
+
+import uuid
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+import orjson
+from django.db import connection, transaction
+
+from apps.pipeline.lanes import DOWNSTREAM
+from apps.pipeline.outputs import CallOut, FailureOut, Output, PathOut, ResponseOut, ScoreOut, VerdictOut
+from apps.pipeline.services import want_work
+from apps.reasoning.models import Run
+from apps.reasoning.services import add_counters, assess_questions, lock_questions
+
+Row = Sequence[Any]
+
+
+@dataclass(slots=True)
+class Finished:
+    """A leased task whose items are all settled. `retry_at`: given back, to be leased again not before then."""
+
+    task: int
+    seen: int
+    retry_at: datetime | None = None
+    error: str = ""
+
+
+@dataclass(slots=True)
+class Batch:
+    """What a pump has to write for one run. Outputs come with the id of the call that made them."""
+
+    run: Run
+    calls: list[CallOut] = field(default_factory=list)
+    outputs: list[tuple[Output, uuid.UUID]] = field(default_factory=list)
+    failures: list[FailureOut] = field(default_factory=list)
+    finished: list[Finished] = field(default_factory=list)
+
+    @property
+    def rows(self) -> int:
+        return len(self.calls) + len(self.outputs) + len(self.failures) + len(self.finished)
+
+
+def flush(batch: Batch, *, lane: str, lease: uuid.UUID) -> bool:
+    """Write a batch. False when the pump lost its lease: then only the calls are written (they were paid)."""
+    stage = lane.split("@")[0]
+    questions = sorted({o.question for o, _ in batch.outputs} | {f.question for f in batch.failures})
+    with transaction.atomic(), connection.cursor() as cursor:
+        lock_questions(run=batch.run, question_ids=questions)
+        cursor.execute("SELECT 1 FROM pipeline_pumplease WHERE id = %s AND expires_at > now() FOR SHARE", [lease])
+        held = cursor.fetchone() is not None
+        change = _write_calls(cursor, batch.calls)
+        if held:
+            change += _write_outputs(cursor, batch.run, stage, batch.outputs)
+            _write_failures(cursor, batch.run, batch.failures)
+            if questions:
+                found = assess_questions(run=batch.run, question_ids=questions)
+                want_work(run=batch.run, found=found, stages=DOWNSTREAM[stage])
+            _finish_tasks(cursor, lease, batch.finished)
+        add_counters(run_id=batch.run.pk, change=change)
+    return held
+
+
+def insert_rows(
+    cursor: Any,
+    table: str,
+    columns: Mapping[str, str],
+    rows: Sequence[Row],
+    *,
+    conflict: str = "ON CONFLICT DO NOTHING",
+) -> int:
+    """Insert rows in one statement; `columns` maps names to PostgreSQL types. Returns how many were new."""
+    if not rows:
+        return 0
+    arrays = ", ".join(f"%s::{kind}[]" if kind != "jsonb" else "%s::text[]" for kind in columns.values())
+    values = ", ".join(f"n.{name}::jsonb" if kind == "jsonb" else f"n.{name}" for name, kind in columns.items())
+    names = ", ".join(columns)
+    cursor.execute(
+        f"INSERT INTO {table} ({names}) SELECT {values} FROM unnest({arrays}) AS n({names}) {conflict}",  # noqa: S608
+        [list(column) for column in zip(*rows, strict=True)],
+    )
+    return int(cursor.rowcount)
+
+
+_CALL = {
+    "id": "uuid", "run_id": "bigint", "question_id": "bigint", "stage": "text", "item": "text", "endpoint": "text",
+    "model": "text", "prompt": "text", "params": "jsonb", "seed": "bigint", "attempt": "smallint", "status": "text",
+    "error_class": "text", "error": "text", "finish_reason": "text", "tokens_in": "int", "tokens_out": "int",
+    "tokens_cached": "int", "cost": "numeric", "latency_ms": "int", "simulated": "bool", "fingerprint": "text",
+    "created_at": "timestamptz",
+}  # fmt: skip
+_PATH = {
+    "run_id": "bigint", "question_id": "bigint", "origin": "text", "generator": "text", "sample": "smallint",
+    "parent_id": "bigint", "revision": "smallint", "current": "bool", "raw": "text", "text": "text", "answer": "text",
+    "answer_how": "text", "finish_reason": "text", "model": "text", "temperature": "float8", "seed": "bigint",
+    "call_id": "uuid", "created_at": "timestamptz",
+}  # fmt: skip
+
+
+def _write_calls(cursor: Any, calls: Sequence[CallOut]) -> Counter[str]:
+    rows = [
+        (
+            c.id, c.run, c.question, c.stage, c.item, c.endpoint, c.model, c.prompt, orjson.dumps(c.params).decode(), c.seed,
+            c.attempt, c.status, c.error_class, c.error[:500], c.finish_reason[:20], c.tokens_in, c.tokens_out,
+            c.tokens_cached, c.cost, c.latency_ms, c.simulated, c.fingerprint[:80], c.created_at,
+        )
+        for c in calls
+    ]  # fmt: skip
+    insert_rows(cursor, "pipeline_call", _CALL, rows)
+    change: Counter[str] = Counter(calls=len(calls))
+    for call in calls:
+        change[f"calls:{call.stage}"] += 1
+        change["cost_micro"] += int(call.cost * 1_000_000)
+        if call.error_class:
+            change[f"failed:{call.error_class}"] += 1
+    return change
+
+
+def _write_outputs(cursor: Any, run: Run, stage: str, outputs: Sequence[tuple[Output, uuid.UUID]]) -> Counter[str]:
+    """An output that is there already (written by another holder of the work) is left as it is."""
+    paths = [(o, c) for o, c in outputs if isinstance(o, PathOut)]
+    verdicts = [(o, c) for o, c in outputs if isinstance(o, VerdictOut)]
+    scores = [(run.pk, o.path, o.score, o.justification, c) for o, c in outputs if isinstance(o, ScoreOut)]
+    responses = [(o, c) for o, c in outputs if isinstance(o, ResponseOut)]
+    change: Counter[str] = Counter()
+    done = 0
+    if paths:
+        change = _write_paths(cursor, run, paths)
+        done += sum(change.values())
+    if verdicts:
+        done += _write_verdicts(cursor, run, verdicts)
+    if scores:
+        cursor.execute(
+            "INSERT INTO reasoning_rankscore (run_id, path_id, score, justification, call_id, created_at)"
+            " SELECT n.*, now() FROM unnest(%s::bigint[], %s::bigint[], %s::smallint[], %s::text[], %s::uuid[]) n"
+            " ON CONFLICT DO NOTHING",
+            [list(column) for column in zip(*scores, strict=True)],
+        )
+        done += cursor.rowcount
+    if responses:
+        cursor.execute(
+            "INSERT INTO reasoning_response (run_id, path_id, revision, current, text, answer, call_id, created_at)"
+            " SELECT %s, p, 1 + (SELECT count(*) FROM reasoning_response r WHERE r.run_id = %s AND r.path_id = p), true, t, a, c,"
+            " now() FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::uuid[]) AS n(p, t, a, c) ON CONFLICT DO NOTHING",
+            [
+                run.pk,
+                run.pk,
+                [o.path for o, _ in responses],
+                [o.text for o, _ in responses],
+                [o.answer for o, _ in responses],
+                [c for _, c in responses],
+            ],
+        )
+        done += cursor.rowcount
+    change[f"stage:{stage}"] += done
+    return change
+
+
+def _write_paths(cursor: Any, run: Run, paths: Sequence[tuple[PathOut, uuid.UUID]]) -> Counter[str]:
+    for out, _ in paths:
+        if out.revision > 1:
+            cursor.execute(
+                "UPDATE reasoning_reasoningpath SET current = false WHERE run_id = %s AND question_id = %s AND origin = %s"
+                " AND generator = %s AND sample = %s AND current AND revision < %s",
+                [run.pk, out.question, out.origin, out.generator, out.sample, out.revision],
+            )
+    change: Counter[str] = Counter()
+    by_origin: dict[str, list[Row]] = {}
+    for o, call in paths:
+        by_origin.setdefault(o.origin, []).append(
+            (
+                run.pk, o.question, o.origin, o.generator, o.sample, o.parent, o.revision, True, o.raw, o.text, o.answer,
+                o.answer_how, o.finish_reason[:20], o.model[:200], o.temperature, o.seed, call, _NOW,
+            )
+        )  # fmt: skip
+    for origin, rows in by_origin.items():
+        change[f"paths:{origin}"] += insert_rows(cursor, "reasoning_reasoningpath", _PATH, rows)
+    return change
+
+
+_NOW = "now"  # PostgreSQL reads it as the transaction's time
+
+
+def _write_verdicts(cursor: Any, run: Run, verdicts: Sequence[tuple[VerdictOut, uuid.UUID]]) -> int:
+    path_ids = [o.path for o, _ in verdicts]
+    cursor.execute(
+        "UPDATE reasoning_verdict SET current = false"
+        " WHERE run_id = %s AND path_id = ANY(%s) AND source = 'judge' AND current AND label = 'unjudged'",
+        [run.pk, path_ids],
+    )
+    cursor.execute(
+        """
+        INSERT INTO reasoning_verdict (path_id, run_id, source, round, label, correctness, coherence, factuality, reason,
+                                       details, counts, current, call_id, created_at)
+        SELECT p, %s, 'judge',
+               1 + (SELECT count(*) FROM reasoning_verdict v WHERE v.path_id = p AND v.run_id = %s AND v.source = 'judge'),
+               l, a1, a2, a3, reason, '{}', true, true, c, now()
+        FROM unnest(%s::bigint[], %s::text[], %s::bool[], %s::bool[], %s::bool[], %s::text[], %s::uuid[])
+          AS n(p, l, a1, a2, a3, reason, c)
+        ON CONFLICT DO NOTHING""",
+        [
+            run.pk,
+            run.pk,
+            path_ids,
+            [o.label for o, _ in verdicts],
+            [o.correctness for o, _ in verdicts],
+            [o.coherence for o, _ in verdicts],
+            [o.factuality for o, _ in verdicts],
+            [o.reason for o, _ in verdicts],
+            [c for _, c in verdicts],
+        ],
+    )
+    return int(cursor.rowcount)
+
+
+def _write_failures(cursor: Any, run: Run, failures: Iterable[FailureOut]) -> None:
+    rows = [(run.pk, f.question, f.stage, f.item, f.error_class, f.message[:500], f.call, _NOW) for f in failures]
+    columns = {
+        "run_id": "bigint", "question_id": "bigint", "stage": "text", "item": "text", "error_class": "text",
+        "message": "text", "call_id": "uuid", "created_at": "timestamptz",
+    }  # fmt: skip
+    insert_rows(cursor, "pipeline_failure", columns, rows)
+
+
+def _finish_tasks(cursor: Any, lease: uuid.UUID, finished: Sequence[Finished]) -> None:
+    """Compare and set: idle only if nothing was wanted since the lease, else ready again."""
+    if not finished:
+        return
+    ordered = sorted(finished, key=lambda f: f.task)
+    cursor.execute(
+        """
+        UPDATE pipeline_task t SET lease_id = NULL, not_before = n.retry_at, last_error = n.error,
+          attempts = CASE WHEN n.retry_at IS NULL THEN 0 ELSE t.attempts + 1 END,
+          state = CASE WHEN n.retry_at IS NULL AND t.wanted = n.seen THEN 'idle' ELSE 'ready' END
+        FROM unnest(%s::bigint[], %s::bigint[], %s::timestamptz[], %s::text[]) AS n(id, seen, retry_at, error)
+        WHERE t.id = n.id AND t.lease_id = %s""",
+        [
+            [f.task for f in ordered],
+            [f.seen for f in ordered],
+            [f.retry_at for f in ordered],
+            [f.error[:300] for f in ordered],
+            lease,
+        ],
+    )

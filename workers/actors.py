@@ -1,0 +1,23 @@
+"""The one actor. A lost, late or doubled message changes nothing: the pump's slot is claimed in the ledger."""
+
+from __future__ import annotations
+
+import threading
+
+import dramatiq
+from django.db import connection
+
+from workers.broker import QUEUE, broker
+from workers.pump import LIFE_S, Pump
+from workers.simulation import make_backend
+
+stopping = threading.Event()
+
+
+@dramatiq.actor(broker=broker, queue_name=QUEUE, max_retries=0, time_limit=int(LIFE_S * 3_000), max_age=60_000)
+def pump(lane: str, slot: int) -> None:
+    try:
+        if Pump(lane, slot, make_backend, stopping.is_set).run():
+            pump.send(lane, slot)
+    finally:
+        connection.close()

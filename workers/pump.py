@@ -1,0 +1,189 @@
+"""A pump: keeps a lane's calls in flight for a few minutes and writes results back in bulk."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+from django.db import close_old_connections, connection
+
+from apps.pipeline.protocol import Backend
+from apps.pipeline.store import Batch, Finished, flush
+from apps.reasoning.models import Run, RunState
+from apps.reasoning.policy.assess import Item
+from workers import leases
+from workers.attempts import Result, settle_item
+from workers.planning import Planner, Unit
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+FLUSH_S = 1.0
+FLUSH_ROWS = 500
+LIFE_S = 300.0  # then it drains and sends itself again
+IDLE_S = 1.5  # without work
+DEFAULT_IN_FLIGHT = 64
+
+
+class LeaseLost(RuntimeError):
+    """Another took over: nothing of ours may be written but the calls."""
+
+
+class Pump:
+    def __init__(self, lane: str, slot: int, make_backend: Callable[[], Backend], stop: Callable[[], bool]) -> None:
+        self.lane = lane
+        self.slot = slot
+        self.make_backend = make_backend
+        self.stop = stop
+        self.planner = Planner(lane)
+        self.waiting: deque[tuple[Unit, Item]] = deque()
+        self.flying: set[asyncio.Task[Result]] = set()
+        self.batches: dict[int, Batch] = {}
+        self.limit = DEFAULT_IN_FLIGHT
+        self.paused: set[int] = set()
+
+    def run(self) -> bool:
+        """Pump until idle, stopped or old; True when it stopped of age with work left."""
+        self.db = ThreadPoolExecutor(1, thread_name_prefix=f"db-{self.lane}")
+        try:
+            return asyncio.run(self._main())
+        finally:
+            self.db.submit(connection.close).result()
+            self.db.shutdown()
+
+    async def _main(self) -> bool:
+        token = await self._in_db(leases.claim_pump, self.lane, self.slot)
+        if token is None:
+            return False
+        backend = self.make_backend()
+        try:
+            return await self._pump(token, backend)
+        except LeaseLost:
+            log.warning("%s: lease lost; its work goes to another pump", self.lane)
+            return False
+        finally:
+            for task in self.flying:
+                task.cancel()
+            await asyncio.gather(*self.flying, return_exceptions=True)
+            await backend.close()
+            await self._in_db(leases.release_pump, token)
+
+    async def _pump(self, token: uuid.UUID, backend: Backend) -> bool:
+        born = last_beat = last_flush = last_work = time.monotonic()
+        dry_until = 0.0
+        flushing: asyncio.Future[None] | None = None
+        while True:
+            now = time.monotonic()
+            old = now - born > LIFE_S or self.stop()
+            if flushing is not None and flushing.done():
+                flushing.result()
+                flushing = None
+            if not old and flushing is None and now >= dry_until and len(self.waiting) < self.limit // 2:
+                if await self._lease(token):
+                    last_work = time.monotonic()
+                else:
+                    dry_until = now + 0.1
+            if old:
+                self._drop_waiting()
+            while self.waiting and len(self.flying) < self.limit:
+                unit, item = self.waiting.popleft()
+                self.flying.add(asyncio.create_task(settle_item(unit, item, backend, self.stop)))
+            due = now - last_flush >= FLUSH_S or sum(b.rows for b in self.batches.values()) >= FLUSH_ROWS
+            idle = not self.flying and not self.waiting
+            if self.batches and flushing is None and (due or idle):
+                flushing = asyncio.ensure_future(self._flush(token))
+                last_flush = now
+            if now - last_beat >= leases.HEARTBEAT_S and flushing is None:
+                if not await self._in_db(leases.beat, token):
+                    raise LeaseLost
+                last_beat = now
+            if idle and not self.batches and flushing is None and (old or now - last_work > IDLE_S):
+                return old and not self.stop()
+            await self._wait(flushing)
+
+    async def _wait(self, flushing: asyncio.Future[None] | None) -> None:
+        """Until a call or the flush is done, at most a moment."""
+        waiting: set[Any] = set(self.flying)
+        if flushing is not None:
+            waiting.add(flushing)
+        if not waiting:
+            await asyncio.sleep(0.05)
+            return
+        done, _ = await asyncio.wait(waiting, timeout=0.1, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            if task is not flushing:
+                self.flying.discard(task)
+                self._take(task.result())
+
+    async def _lease(self, token: uuid.UUID) -> bool:
+        units = await self._in_db(self.planner.lease_units, token, max(self.limit // 2, 8))
+        for unit in units:
+            if not unit.items:
+                self._finish(unit)
+            for item in unit.items:
+                self.waiting.append((unit, item))
+            name = self.lane.split("@")[1]
+            self.limit = unit.context.config.endpoint(name).max_in_flight
+        return bool(units)
+
+    def _take(self, result: Result) -> None:
+        unit = result.unit
+        batch = self._batch(unit)
+        batch.calls += result.calls
+        if result.output is not None:
+            batch.outputs.append((result.output, result.calls[-1].id))
+        if result.failure is not None:
+            batch.failures.append(result.failure)
+        unit.deferred = result.deferred or unit.deferred
+        unit.left -= 1
+        if unit.left == 0:
+            self._finish(unit)
+
+    def _finish(self, unit: Unit) -> None:
+        retry_at = None
+        if unit.deferred:
+            retry_at = datetime.now(UTC) + timedelta(seconds=min(2**unit.lease.attempts, 60))
+        self._batch(unit).finished.append(Finished(unit.lease.task, unit.lease.seen, retry_at, unit.deferred))
+
+    def _drop_waiting(self) -> None:
+        """Items not sent yet go back with their tasks, at once."""
+        for unit, _item in self.waiting:
+            unit.left -= 1
+            unit.deferred = unit.deferred or "handed on"
+            if unit.left == 0:
+                batch = self._batch(unit)
+                batch.finished.append(Finished(unit.lease.task, unit.lease.seen, datetime.now(UTC), ""))
+        self.waiting.clear()
+
+    def _batch(self, unit: Unit) -> Batch:
+        run = unit.context.run
+        return self.batches.setdefault(run.pk, Batch(run))
+
+    async def _flush(self, token: uuid.UUID) -> None:
+        batches, self.batches = self.batches, {}
+        for batch in sorted(batches.values(), key=lambda b: b.run.pk):
+            if not await self._in_db(self._write, batch, token):
+                raise LeaseLost
+        if self.waiting and await self._in_db(self._any_paused):
+            self._drop_waiting()
+
+    def _write(self, batch: Batch, token: uuid.UUID) -> bool:
+        return flush(batch, lane=self.lane, lease=token)
+
+    def _any_paused(self) -> bool:
+        runs = list(self.planner.contexts)
+        return Run.objects.filter(pk__in=runs, state__in=(RunState.PAUSED, RunState.CANCELLED)).exists()
+
+    async def _in_db(self, function: Callable[..., T], *args: Any) -> T:
+        def call() -> T:
+            close_old_connections()
+            return function(*args)
+
+        return await asyncio.get_running_loop().run_in_executor(self.db, call)

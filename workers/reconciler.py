@@ -1,0 +1,86 @@
+"""Keeps pumps alive where there is work, returns what dead ones held, finishes runs. One leader at a time."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+
+from django.db import connection
+
+from apps.pipeline.config import RunConfig
+from apps.pipeline.lanes import lanes_of
+from apps.pipeline.services import settle_runs
+from apps.reasoning.models import Run, RunState
+from workers.actors import pump
+from workers.leases import expire_pumps
+
+log = logging.getLogger(__name__)
+ADVISORY_LOCK = 0x5EA50  # of the leader
+PERIOD_S = 0.3
+RESEND_S = 3.0  # a wake-up that started no pump within this time is sent again
+
+
+class Reconciler(threading.Thread):
+    def __init__(self) -> None:
+        super().__init__(name="reconciler", daemon=True)
+        self.stopping = threading.Event()
+        self._sent: dict[str, float] = {}
+
+    def run(self) -> None:
+        while not self.stopping.is_set():
+            try:
+                if self._lead():
+                    reconcile(self._sent)
+            except Exception:
+                log.exception("reconciler: trying again")
+                connection.close()
+            self.stopping.wait(PERIOD_S)
+        connection.close()
+
+    def stop(self) -> None:
+        self.stopping.set()
+        self.join(timeout=10)
+
+    def _lead(self) -> bool:
+        """A session's lock: it falls to another worker when this connection ends."""
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = %s AND pid = pg_backend_pid()",
+                [ADVISORY_LOCK],
+            )
+            if cursor.fetchone()[0]:
+                return True
+            cursor.execute("SELECT pg_try_advisory_lock(%s)", [ADVISORY_LOCK])
+            return bool(cursor.fetchone()[0])
+
+
+def reconcile(sent: dict[str, float]) -> None:
+    """One round. `sent`: when each lane was last woken."""
+    expire_pumps()
+    settle_runs()
+    for lane in lanes_with_work():
+        if time.monotonic() - sent.get(lane, -RESEND_S) >= RESEND_S:
+            sent[lane] = time.monotonic()
+            pump.send(lane, 0)
+
+
+def lanes_with_work() -> list[str]:
+    """Lanes of running runs that have a task ready now and no live pump."""
+    found: dict[str, None] = {}
+    for run in Run.objects.filter(state=RunState.RUNNING).order_by("id"):
+        for lane in lanes_of(RunConfig.model_validate(run.config)):
+            if lane not in found and _ready(run.pk, lane):
+                found[lane] = None
+    return list(found)
+
+
+def _ready(run_id: int, lane: str) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT EXISTS (SELECT 1 FROM pipeline_task WHERE run_id = %s AND lane = %s AND state = 'ready'"
+            " AND (not_before IS NULL OR not_before <= now()))"
+            " AND NOT EXISTS (SELECT 1 FROM pipeline_pumplease WHERE lane = %s AND slot = 0 AND expires_at > now())",
+            [run_id, lane, lane],
+        )
+        return bool(cursor.fetchone()[0])
