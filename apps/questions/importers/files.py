@@ -72,7 +72,8 @@ class SourceFile:
         with self._reading() as (stream, at):
             while data := stream.read(CHUNK):
                 at[0] += data.count(b"\n")
-                yield decoder.decode(data)
+                if text := decoder.decode(data):
+                    yield text
             if rest := decoder.decode(b"", final=True):
                 yield rest
 

@@ -55,9 +55,12 @@ def _explained(line: bytes) -> Any:
     """A line orjson refused: the value after all (lone surrogates, which the field's check names), or a RowError."""
     if b"\0" in line:
         return RowError("", "holds a NUL byte")
-    text = line.decode("utf-8", "surrogateescape").rstrip()
     try:
+        text = line.decode().rstrip()
         return json.loads(text)
+    except UnicodeDecodeError as error:
+        byte, column = line[error.start], error.start + 1
+        return RowError("", f"is not UTF-8 (byte 0x{byte:02x} at {column}); save the file as UTF-8")
     except json.JSONDecodeError as error:
         ended = error.pos >= len(text) or error.msg.startswith("Unterminated string")
         return RowError("", f"not JSON: {'the line is cut short' if ended else error.msg} (column {error.colno})")
@@ -151,8 +154,9 @@ class _Reader:
         """One more chunk into the buffer; what was read is let go."""
         chunk = "" if self._ended else next(self._chunks, "")
         self._ended = not chunk
-        self._buffer = self._buffer[self._at :] + chunk
-        self._at = 0
+        if chunk:
+            self._buffer = self._buffer[self._at :] + chunk
+            self._at = 0
         return bool(chunk)
 
     def _move(self, to: int) -> None:

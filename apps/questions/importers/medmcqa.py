@@ -28,7 +28,7 @@ from apps.questions.importers.sniff import refuse_other_benchmark
 
 _OPTIONS = ("opa", "opb", "opc", "opd")
 _EXPLAINED = re.compile(
-    r"\W*(?:the\s+)?(?:correct\s+)?(?:ans(?:wer)?|option)\b(?:\s+(?:is|option))*[\W_]*([a-d])\b", re.I
+    r"\W*(?:the\s+)?(?:correct\s+)?(?:ans(?:wer)?|option)\b(?:[\s.:]+(?:is|option))*[\W_]*([a-d])\b", re.I
 )
 _CLEAR = 0.9  # share of explanations that must agree; 1,081 of 1,085 do in the published validation set
 

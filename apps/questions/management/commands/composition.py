@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import sys
 from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -24,7 +26,7 @@ class Command(BaseCommand):
         if options["json"]:
             self.stdout.write(json.dumps(found.as_json()))
             return
-        console = Console(file=self.stdout._out)
+        console = Console(width=None if sys.stdout.isatty() else 110)
         console.print(_table("Questions of the published table", [*found.rows, found.total()]))
         console.print(_table("Held out", found.held_out))
         if found.other:
@@ -32,10 +34,10 @@ class Command(BaseCommand):
 
 
 def _table(title: str, rows: list[CompositionRow]) -> Table:
-    table = Table("benchmark", "split", "subject", title=title, title_justify="left")
+    table = Table("benchmark", "split", "subject", title=title, title_justify="left", box=SIMPLE)
     for name in ("published", "imported", "canonical"):
         table.add_column(name, justify="right")
-    table.add_column("")
+    table.add_column("note")
     for row in rows:
         published = "–" if row.published is None else f"{row.published:,}"
         table.add_row(
