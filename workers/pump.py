@@ -55,7 +55,7 @@ class Pump:
         try:
             return asyncio.run(self._main())
         finally:
-            self.db.submit(connection.close).result()
+            self.db.submit(lambda: connection.close()).result()  # the proxy must resolve in that thread
             self.db.shutdown()
 
     async def _main(self) -> bool:

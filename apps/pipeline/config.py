@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import ipaddress
 import json
+import re
 import tomllib
 from decimal import Decimal
 from pathlib import Path
@@ -24,35 +26,48 @@ class Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def is_metadata_host(host: str) -> bool:
+    """Link-local and cloud metadata addresses, also written as one number, in hex or mapped into IPv6."""
+    name = host.rstrip(".").lower()
+    if name in ("metadata", "metadata.google.internal"):
+        return True
+    try:
+        address = ipaddress.ip_address(int(name, 0) if re.fullmatch(r"0x[0-9a-f]+|\d+", name) else name.split("%")[0])
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return (mapped or address).is_link_local or str(address) == "fd00:ec2::254"
+
+
 class EndpointConfig(Frozen):
     """A model behind an OpenAI-compatible URL. The key is named by the environment variable that holds it."""
 
     name: Name
     base_url: str
-    model: str
-    api_key_env: str = ""
-    max_in_flight: int = Field(64, ge=1, le=4096)
-    timeout_s: float = Field(600, gt=0)
+    model: Annotated[str, Field(min_length=1)]
+    api_key_env: Annotated[str, Field(pattern=r"^([A-Z][A-Z0-9_]*_(API_KEY|TOKEN))?$")] = ""  # never another secret
+    max_in_flight: Annotated[int, Field(ge=1, le=4096)] = 64
+    timeout_s: Annotated[float, Field(gt=0, le=86_400)] = 600
     price_in: Decimal = Field(Decimal(0), ge=0)  # per million tokens
-    price_out: Decimal = Field(Decimal(0), ge=0)
-    price_cached: Decimal | None = Field(None, ge=0)
+    price_out: Annotated[Decimal, Field(ge=0)] = Decimal(0)
+    price_cached: Annotated[Decimal | None, Field(ge=0)] = None
     terms: str = ""  # licence or terms of the model's output
 
     @field_validator("base_url")
     @classmethod
     def check_url(cls, value: str) -> str:
+        """http(s) with a host; no credentials, no query, no cloud metadata address in any of its spellings."""
         if value == SIMULATED:
             return value
         parts = urlsplit(value)
-        if (
-            parts.scheme not in ("http", "https")
-            or not parts.hostname
-            or parts.username
-            or parts.query
-            or parts.fragment
-        ):
+        usable = parts.scheme in ("http", "https") and parts.hostname and not re.search(r"[\s\\]", value)
+        if not usable or "@" in parts.netloc or parts.query or parts.fragment:
             raise ValueError('use http(s)://host[:port]/v1, without credentials or query, or "simulated"')
-        if parts.hostname in ("169.254.169.254", "metadata.google.internal"):
+        try:
+            parts.port  # noqa: B018 - raises where it is no port
+        except ValueError as error:
+            raise ValueError(f"the port is not one: {error}") from error
+        if is_metadata_host(str(parts.hostname)):
             raise ValueError("a cloud's metadata address is not a model server")
         return value.rstrip("/")
 
@@ -71,22 +86,22 @@ class GeneratorConfig(Frozen):
     name: Name
     endpoint: Name
     temperatures: tuple[Annotated[float, Field(ge=0, le=2)], ...] = (0.7, 0.9, 1.0)
-    top_p: float | None = Field(0.9, gt=0, le=1)
-    max_tokens: int = Field(8192, ge=1)
+    top_p: Annotated[float | None, Field(gt=0, le=1)] = 0.9
+    max_tokens: Annotated[int, Field(ge=1)] = 8192
 
 
 class StageConfig(Frozen):
     endpoint: Name
-    temperature: float | None = Field(None, ge=0, le=2)  # none: not sent (o-series)
-    top_p: float | None = Field(None, gt=0, le=1)
-    max_tokens: int = Field(1024, ge=1)
+    temperature: Annotated[float | None, Field(ge=0, le=2)  # none: not sent (o-series)] = None
+    top_p: Annotated[float | None, Field(gt=0, le=1)] = None
+    max_tokens: Annotated[int, Field(ge=1)] = 1024
 
 
 class Cutoffs(Frozen):
     """Easy up to `easy` errors, medium up to `medium`, difficult above."""
 
-    easy: int = Field(4, ge=0)
-    medium: int = Field(7, ge=0)
+    easy: Annotated[int, Field(ge=0)] = 4
+    medium: Annotated[int, Field(ge=0)] = 7
 
     @model_validator(mode="after")
     def check_order(self) -> Cutoffs:
@@ -101,7 +116,7 @@ class QuestionFilter(Frozen):
     benchmarks: tuple[str, ...] = ()
     splits: tuple[str, ...] = ()
     subjects: tuple[str, ...] = ()
-    limit: int | None = Field(None, ge=1)
+    limit: Annotated[int | None, Field(ge=1)] = None
     duplicates: bool = False  # all members of a duplicate group, not the canonical one alone
     flagged: bool = False  # also those that an import flag keeps out
 
@@ -123,7 +138,7 @@ class RunConfig(Frozen):
     regenerate: int = Field(1, ge=1, le=3)  # new paths of a difficult question
     label_policy: Literal["single", "two"] = "single"
     unjudged_policy: Literal["wait", "count_as_error", "exclude"] = "wait"
-    schema_retries: int = Field(2, ge=0, le=10)
+    schema_retries: Annotated[int, Field(ge=0, le=10)] = 2
     prompts: dict[str, str] = {}
     imported: bool = False  # the paths came from a file: no generator is asked, and none needs an endpoint
 

@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 
 from django.core.management.base import BaseCommand
 
-from apps.pipeline.services import RunRefused
+from apps.pipeline.services import RunError
 from apps.questions.access import default_project
 from apps.reasoning.models import Run
 
@@ -40,6 +40,6 @@ class MoveCommand(BaseCommand):
         run = find_run(options["run"])
         try:
             self.move(run=run)
-        except RunRefused as error:
+        except RunError as error:
             refuse(str(error))
         self.stdout.write(f"{run.name}: {run.state}")

@@ -22,7 +22,7 @@ from apps.reasoning.services import add_counters, assess_questions
 CHUNK = 2_000
 
 
-class RunRefused(ValueError):
+class RunError(ValueError):
     """A run that cannot be made or moved; the message says why and what to do."""
 
 
@@ -38,7 +38,7 @@ def create_run(
 ) -> Run:
     """Freeze the configuration with the prompts' hashes, take the questions in, and make the first tasks."""
     if Run.objects.filter(project=project, name=name).exists():
-        raise RunRefused(f"There is a run named {name!r} already. Choose another name.")
+        raise RunError(f"There is a run named {name!r} already. Choose another name.")
     frozen = _freeze(config, paths_from)
     run = Run.objects.create(
         project=project,
@@ -62,7 +62,7 @@ def create_run(
         )
     chosen = choose_questions(project=project, config=frozen, paths_from=paths_from, allow_held_out=allow_held_out)
     if not _take_in(run, chosen, frozen.questions.limit):
-        raise RunRefused("No question matches: import questions first, or widen the configuration's filter.")
+        raise RunError("No question matches: import questions first, or widen the configuration's filter.")
     _first_tasks(run, frozen)
     return run
 
@@ -101,7 +101,7 @@ def _freeze(config: RunConfig, paths_from: Run | None) -> RunConfig:
     data["prompts"] = {name: prompt.sha256 for name, prompt in prompts.items()}
     if paths_from is not None:
         if paths_from.paths_from_id:
-            raise RunRefused(f"{paths_from.name!r} judges the paths of another run itself; name that one.")
+            raise RunError(f"{paths_from.name!r} judges the paths of another run itself; name that one.")
         known = {e["name"] for e in data["endpoints"]}
         data["endpoints"] += [e for e in paths_from.config["endpoints"] if e["name"] not in known]
         data["generators"] = paths_from.config["generators"]
@@ -215,12 +215,12 @@ def cancel_run(*, run: Run) -> None:
 
 def _move(run: Run, allowed: tuple[RunState, ...], to: RunState, verb: str) -> None:
     if run.config.get("imported"):
-        raise RunRefused(
+        raise RunError(
             f"{run.name!r} holds imported paths and makes no calls. Make a run with --paths-from {run.name}."
         )
     if Run.objects.filter(pk=run.pk, state__in=allowed).update(state=to) != 1:
         run.refresh_from_db()
-        raise RunRefused(f"{run.name!r} is {run.state} and cannot be {verb}.")
+        raise RunError(f"{run.name!r} is {run.state} and cannot be {verb}.")
     run.refresh_from_db()
 
 

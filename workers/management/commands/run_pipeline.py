@@ -15,7 +15,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from apps.pipeline.lanes import STAGES
 from apps.pipeline.run_commands import find_run, refuse
-from apps.pipeline.services import RunRefused, start_run
+from apps.pipeline.services import RunError, start_run
 from apps.reasoning.models import Run, RunState
 from apps.reasoning.selectors import run_counters, run_status
 
@@ -32,7 +32,7 @@ class Command(BaseCommand):
         run = find_run(options["run"])
         try:
             start_run(run=run)
-        except RunRefused as error:
+        except RunError as error:
             refuse(str(error))
         interrupted = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):

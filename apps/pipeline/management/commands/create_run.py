@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand
 
 from apps.pipeline.config import ConfigError, RunConfig, load_config, parse_config
 from apps.pipeline.run_commands import find_run, refuse
-from apps.pipeline.services import RunRefused, create_run
+from apps.pipeline.services import RunError, create_run
 from apps.questions.access import default_project
 from apps.reasoning.selectors import run_counters
 
@@ -42,7 +42,7 @@ class Command(BaseCommand):
                 paths_from=paths_from,
                 allow_held_out=options["allow_held_out"],
             )
-        except (ConfigError, RunRefused) as error:
+        except (ConfigError, RunError) as error:
             refuse(str(error))
         if options["json"]:
             self.stdout.write(json.dumps({"run": run.name}))
