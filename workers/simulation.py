@@ -50,13 +50,13 @@ def _start() -> str:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         start_new_session=True,
-        preexec_fn=lambda: ctypes.CDLL(None).prctl(1, signal.SIGTERM),  # noqa: PLW1509 - dies with its parent
+        preexec_fn=lambda: ctypes.CDLL(None).prctl(1, signal.SIGTERM),
     )
     atexit.register(child.terminate)
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and child.poll() is None:
         try:
-            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2):  # noqa: S310
+            with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=2):
                 return f"http://127.0.0.1:{port}/v1"
         except OSError:
             time.sleep(0.1)

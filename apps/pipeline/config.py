@@ -48,7 +48,7 @@ class EndpointConfig(Frozen):
     api_key_env: Annotated[str, Field(pattern=r"^([A-Z][A-Z0-9_]*_(API_KEY|TOKEN))?$")] = ""  # never another secret
     max_in_flight: Annotated[int, Field(ge=1, le=4096)] = 64
     timeout_s: Annotated[float, Field(gt=0, le=86_400)] = 600
-    price_in: Decimal = Field(Decimal(0), ge=0)  # per million tokens
+    price_in: Annotated[Decimal, Field(ge=0)] = Decimal(0)  # per million tokens
     price_out: Annotated[Decimal, Field(ge=0)] = Decimal(0)
     price_cached: Annotated[Decimal | None, Field(ge=0)] = None
     terms: str = ""  # licence or terms of the model's output
@@ -92,7 +92,7 @@ class GeneratorConfig(Frozen):
 
 class StageConfig(Frozen):
     endpoint: Name
-    temperature: Annotated[float | None, Field(ge=0, le=2)  # none: not sent (o-series)] = None
+    temperature: Annotated[float | None, Field(ge=0, le=2)] = None  # none: not sent (o-series)
     top_p: Annotated[float | None, Field(gt=0, le=1)] = None
     max_tokens: Annotated[int, Field(ge=1)] = 1024
 
@@ -134,8 +134,8 @@ class RunConfig(Frozen):
     cutoffs: Cutoffs = Cutoffs()
     questions: QuestionFilter = QuestionFilter()
     seed: int = 20260101
-    keep: int = Field(2, ge=1, le=3)  # paths kept of an easy or medium question
-    regenerate: int = Field(1, ge=1, le=3)  # new paths of a difficult question
+    keep: Annotated[int, Field(ge=1, le=3)] = 2  # paths kept of an easy or medium question
+    regenerate: Annotated[int, Field(ge=1, le=3)] = 1  # new paths of a difficult question
     label_policy: Literal["single", "two"] = "single"
     unjudged_policy: Literal["wait", "count_as_error", "exclude"] = "wait"
     schema_retries: Annotated[int, Field(ge=0, le=10)] = 2
