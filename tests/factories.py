@@ -16,11 +16,11 @@ from apps.pipeline.config import parse_config
 from apps.pipeline.models import Call, CallStatus, PromptVersion
 from apps.questions.access import DEFAULT_PROJECT
 from apps.questions.models import LETTERS, Benchmark, Project, Question
+from apps.reasoning.facts import load_facts, policy_of
 from apps.reasoning.models import (
     Label,
     Origin,
     PathLabel,
-    QuestionState,
     RankScore,
     ReasoningPath,
     Response,
@@ -29,10 +29,11 @@ from apps.reasoning.models import (
     RunQuestion,
     RunState,
     Selection,
-    Tier,
     Verdict,
     VerdictSource,
 )
+from apps.reasoning.policy.assess import Assessment, Item, assess
+from apps.reasoning.services import COLUMNS, counts_of, row_of
 
 _numbers = itertools.count(1)
 PASSWORD = "correct horse battery staple"
@@ -184,10 +185,6 @@ def make_path_label(
     )
 
 
-def tier_of(errors: int) -> str:
-    return Tier.EASY if errors <= 4 else Tier.MEDIUM if errors <= 7 else Tier.DIFFICULT
-
-
 def make_judged_question(run: Run, question: Question, *, errors: int, **fields: Any) -> list[ReasoningPath]:
     """Nine paths with the judge's verdicts, the last `errors` of them Error, and the question's row in the run.
 
@@ -195,68 +192,78 @@ def make_judged_question(run: Run, question: Question, *, errors: int, **fields:
     """
     slots = [(g["name"], n) for g in run.config["generators"] for n in range(1, len(g["temperatures"]) + 1)]
     wrong = LETTERS[(question.key + 1) % len(question.options)]
-    paths, pattern, contradictions = [], "", 0
+    paths = []
     for place, (generator, sample) in enumerate(slots):
         error = place >= len(slots) - errors
         contradicts = place == 0 and not error and errors % 2 == 1
         call = make_call(run, question, "generate", f"{generator}/{sample}", endpoint=generator)
-        path = make_path(
-            run,
-            question,
-            generator=generator,
-            sample=sample,
-            call=call,
-            answer=wrong if error or contradicts else question.key_letter,
-        )
+        answer = wrong if error or contradicts else question.key_letter
+        path = make_path(run, question, generator=generator, sample=sample, call=call, answer=answer)
         label = Label.ERROR if error else Label.CORRECT
         make_verdict(path, label=label, call=make_call(run, question, "verify", f"path:{path.pk}"))
         make_path_label(path, label=label)
         paths.append(path)
-        pattern += "E" if error else "C"
-        contradictions += contradicts
-    defaults: dict[str, Any] = {"state": QuestionState.READY, "reason": "", "records": 2}
-    make_run_question(
-        run,
-        question,
-        **(defaults | fields),
-        pattern=pattern,
-        answers="".join(path.answer or "-" for path in paths),
-        error_count=errors,
-        tier=tier_of(errors),
-        contradictions=contradictions,
-    )
+    make_run_question(run, question)
+    write_down(run, question, assess_now(run, question))
+    if fields:
+        RunQuestion.objects.filter(run=run, question=question).update(**fields)
     return paths
 
 
 def keep_paths(run: Run, question: Question, paths: list[ReasoningPath], errors: int) -> None:
-    """What the later stages leave for a judged question: scores, kept paths, rewritings and responses."""
-    tier, kept = tier_of(errors), []
-    if tier == Tier.DIFFICULT:
-        kept.append((None, make_rewritten(run, question, Origin.REGENERATED, None)))
-    for path in [p for p in paths if p.answer == question.key_letter][:2] if tier != Tier.DIFFICULT else []:
-        RankScore.objects.create(run=run, path=path, score=5, justification="Weighs every option.")
-        kept.append((path, make_rewritten(run, question, Origin.REFINED, path) if tier == Tier.MEDIUM else path))
-    for slot, (source, path) in enumerate(kept, start=1):
-        Selection.objects.create(run=run, question=question, slot=slot, source=source, path=path, why="score 5 of 5")
+    """What the later stages leave for a judged question: scores, rewritings, responses, and the paths kept."""
+    while (found := assess_now(run, question)).items:
+        for item in found.items:
+            make_output(run, question, item)
+    write_down(run, question, found)
+
+
+def assess_now(run: Run, question: Question) -> Assessment:
+    return assess(load_facts(run, [question.pk])[question.pk], policy_of(run))
+
+
+def make_output(run: Run, question: Question, item: Item) -> None:
+    path = ReasoningPath.objects.filter(pk=item.path).first()
+    if item.stage == "rank":
+        call = make_call(run, question, "rank", item.key)
+        RankScore.objects.create(run=run, path=path, score=5, justification="Weighs every option.", call=call)
+    elif item.stage == "summarise":
         text = f"Potassium comes before insulin.\n\nAnswer: {question.key_letter}. {question.key_text}"
-        call = make_call(run, question, "summarise", f"path:{path.pk}", endpoint="writer")
+        call = make_call(run, question, "summarise", item.key, endpoint="writer")
         Response.objects.create(run=run, path=path, text=text, answer=question.key_letter, call=call)
-    RunQuestion.objects.filter(run=run, question=question).update(records=len(kept))
+    else:
+        make_rewritten(
+            run, question, Origin.REFINED if item.stage == "refine" else Origin.REGENERATED, path, item.sample
+        )
 
 
-def make_rewritten(run: Run, question: Question, origin: str, parent: ReasoningPath | None) -> ReasoningPath:
+def make_rewritten(
+    run: Run, question: Question, origin: str, parent: ReasoningPath | None, sample: int = 1
+) -> ReasoningPath:
+    """A rewritten path that the judge found Correct."""
     stage = "refine" if parent else "regenerate"
     text = path_text(question, question.key_letter).replace(
         "Insulin would drive it into cells.", "Insulin is held below 3.3, because it drives potassium into cells."
     )
     path = make_path(
         run, question, origin=origin, parent=parent, text=text, temperature=0.8 if parent else None,
-        generator=parent.generator if parent else "", sample=parent.sample if parent else 1,
+        generator=parent.generator if parent else "", sample=parent.sample if parent else sample,
         call=make_call(run, question, stage, "1", endpoint="writer"),
     )  # fmt: skip
     make_verdict(path, call=make_call(run, question, "reverify", f"path:{path.pk}"))
     make_path_label(path)
     return path
+
+
+def write_down(run: Run, question: Question, found: Assessment) -> None:
+    """The question's row and its kept paths as they were assessed; counters are left alone (`count_again`)."""
+    row = dict(zip(COLUMNS, row_of(found), strict=True))
+    RunQuestion.objects.filter(run=run, question=question).update(**row)
+    Selection.objects.filter(run=run, question=question).delete()
+    for choice in found.choices:
+        Selection.objects.create(
+            run=run, question=question, slot=choice.slot, source_id=choice.source, path_id=choice.path, why=choice.why
+        )
 
 
 def make_finished_run(n: int = 5, **fields: Any) -> Run:
@@ -274,20 +281,16 @@ def make_finished_run(n: int = 5, **fields: Any) -> Run:
 
 def count_again(run: Run) -> None:
     """Set the run's counters to what its rows say."""
-    totals: dict[str, int] = {"questions": 0, "contradictions": 0, "overridden": 0, "calls": 0}
+    totals: dict[str, int] = {"questions": 0, "calls": 0}
 
     def add(key: str) -> None:
         totals[key] = totals.get(key, 0) + 1
 
     for row in RunQuestion.objects.filter(run=run):
         add("questions")
-        add(f"state:{row.state}:{row.reason}")
-        add(f"benchmark:{row.benchmark_id}:{row.state}")
-        totals["contradictions"] += row.contradictions
-        totals["overridden"] += row.overridden
-        if row.tier:
-            add(f"tier:{row.tier}")
-            add(f"errors:{row.error_count}")
+        values = [getattr(row, column) for column in COLUMNS]
+        for key, value in counts_of(values, row.benchmark_id).items():
+            totals[key] = totals.get(key, 0) + value
     for origin in ReasoningPath.objects.filter(run=run).values_list("origin", flat=True):
         add(f"paths:{origin}")
     for label in PathLabel.objects.filter(run=run, path__origin__in=("generated", "imported")).values_list(
