@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
-from apps.pipeline.outputs import CallOut, FailureOut, Output, Rejected, ResponseOut, VerdictOut
+from apps.pipeline.outputs import CallOut, FailureOut, Output, RejectedError, ResponseOut, VerdictOut
 from apps.pipeline.protocol import TRANSIENT, Backend, ModelError, Reply, Request
 from apps.pipeline.stages import BY_NAME
 from apps.reasoning.policy.assess import Item
@@ -44,13 +44,13 @@ async def settle_item(unit: Unit, item: Item, backend: Backend, stopping: Callab
         try:
             reply = await backend.complete(request)
             output = stage.accept(context.config, item, material, request, reply)
-            wrong_answer = isinstance(output, ResponseOut) and output.answer != material.key
-            if not wrong_answer or rejections >= context.config.schema_retries:
+            wrong = output if isinstance(output, ResponseOut) and output.answer != material.key else None
+            if wrong is None or rejections >= context.config.schema_retries:
                 _book(result, unit, item, request, reply, started, "ok")
                 result.output = output
                 return result
-            raise Rejected("schema", f"the summary's answer is {output.answer or 'not stated'}, not the key")
-        except Rejected as error:
+            raise RejectedError("schema", f"the summary's answer is {wrong.answer or 'not stated'}, not the key")
+        except RejectedError as error:
             kind, message, retry_after = error.error_class, error.message, None
         except ModelError as error:
             kind, message, retry_after = error.error_class, error.message, error.retry_after

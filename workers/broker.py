@@ -19,7 +19,7 @@ def make_broker(url: str) -> dramatiq.Broker:
     if scheme in ("redis", "rediss"):
         from dramatiq.brokers.redis import RedisBroker
 
-        return RedisBroker(url=url, heartbeat_timeout=15_000, maintenance_chance=100_000)
+        return RedisBroker(url=url, heartbeat_timeout=15_000, maintenance_chance=100_000)  # type: ignore[no-untyped-call]
     if scheme in ("amqp", "amqps"):
         from dramatiq.brokers.rabbitmq import RabbitmqBroker
 

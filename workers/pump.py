@@ -32,7 +32,7 @@ IDLE_S = 1.5  # without work
 DEFAULT_IN_FLIGHT = 64
 
 
-class LeaseLost(RuntimeError):
+class LeaseLostError(RuntimeError):
     """Another took over: nothing of ours may be written but the calls."""
 
 
@@ -47,7 +47,6 @@ class Pump:
         self.flying: set[asyncio.Task[Result]] = set()
         self.batches: dict[int, Batch] = {}
         self.limit = DEFAULT_IN_FLIGHT
-        self.paused: set[int] = set()
 
     def run(self) -> bool:
         """Pump until idle, stopped or old; True when it stopped of age with work left."""
@@ -65,7 +64,7 @@ class Pump:
         backend = self.make_backend()
         try:
             return await self._pump(token, backend)
-        except LeaseLost:
+        except LeaseLostError:
             log.warning("%s: lease lost; its work goes to another pump", self.lane)
             return False
         finally:
@@ -102,7 +101,7 @@ class Pump:
                 last_flush = now
             if now - last_beat >= leases.HEARTBEAT_S and flushing is None:
                 if not await self._in_db(leases.beat, token):
-                    raise LeaseLost
+                    raise LeaseLostError
                 last_beat = now
             if idle and not self.batches and flushing is None and (old or now - last_work > IDLE_S):
                 return old and not self.stop()
@@ -170,8 +169,9 @@ class Pump:
         batches, self.batches = self.batches, {}
         for batch in sorted(batches.values(), key=lambda b: b.run.pk):
             if not await self._in_db(self._write, batch, token):
-                raise LeaseLost
-        if self.waiting and await self._in_db(self._any_paused):
+                raise LeaseLostError
+        paused: bool = await self._in_db(self._any_paused) if self.waiting else False
+        if paused:
             self._drop_waiting()
 
     def _write(self, batch: Batch, token: uuid.UUID) -> bool:

@@ -94,7 +94,7 @@ class FailureOut:
     call: uuid.UUID | None
 
 
-class Rejected(Exception):
+class RejectedError(Exception):
     """A reply that cannot be used: `length`, `empty` or `schema`, with a sentence that says why."""
 
     def __init__(self, error_class: str, message: str) -> None:

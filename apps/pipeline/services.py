@@ -71,7 +71,7 @@ def choose_questions(
     *, project: Project, config: RunConfig, paths_from: Run | None = None, allow_held_out: bool = False
 ) -> QuerySet[Question]:
     """Questions a run would take, before its limit, in the order they were imported."""
-    chosen = Question.objects.visible_to(project)  # type: ignore[attr-defined]
+    chosen = Question.objects.visible_to(project)
     wanted = config.questions
     if paths_from is not None:
         chosen = chosen.filter(in_runs__run=paths_from)
@@ -119,8 +119,8 @@ def _take_in(run: Run, chosen: QuerySet[Question], limit: int | None) -> int:
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO reasoning_runquestion (run_id, question_id, benchmark_id, state, reason, pattern, answers, tier,"  # noqa: S608
-            " tier_by_person, hold, contradictions, overridden, disputed, records, version, changed_at)"
-            f" SELECT %s, p.id, p.benchmark_id, 'waiting', 'generate', '', '', '', false, false, 0, false, false, 0, 0, now()"
+            " hold, contradictions, overridden, disputed, records, version, changed_at)"
+            f" SELECT %s, p.id, p.benchmark_id, 'waiting', 'generate', '', '', '', false, 0, false, false, 0, 0, now()"
             f" FROM ({sql}) p",
             [run.pk, *params],
         )

@@ -111,7 +111,7 @@ class Question(models.Model):
         db_persist=True,
     )
 
-    objects: ClassVar[models.Manager[Question]] = QuestionQuerySet.as_manager()  # type: ignore[assignment]
+    objects: ClassVar[models.Manager[Question]] = QuestionQuerySet.as_manager()
 
     class Meta:
         ordering = ("id",)

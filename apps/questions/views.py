@@ -26,8 +26,8 @@ def composition(request: HttpRequest) -> HttpResponse:
 def cached_composition() -> Composition:
     """Counted once for each import: the newest import's id is the key."""
     newest = ImportBatch.objects.values_list("pk", flat=True).first() or 0
-    found: Composition = cache.get_or_set(f"composition:{newest}", read_composition, timeout=60)
-    return found
+    found: Composition | None = cache.get_or_set(f"composition:{newest}", read_composition, timeout=60)
+    return found or read_composition()
 
 
 @role_required(CLINICIAN, CURATOR)

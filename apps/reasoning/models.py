@@ -119,9 +119,7 @@ class RunQuestion(models.Model):
             models.UniqueConstraint(fields=("run", "question"), name="run_question"),
             models.CheckConstraint(
                 name="run_question_tier_with_count",
-                condition=Q(tier="", error_count__isnull=True)
-                | (~Q(tier="") & Q(error_count__isnull=False))
-               ,
+                condition=Q(tier="", error_count__isnull=True) | (~Q(tier="") & Q(error_count__isnull=False)),
             ),
             models.CheckConstraint(
                 name="run_question_reason_unless_ready",

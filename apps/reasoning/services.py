@@ -95,9 +95,7 @@ def counts_of(row: Sequence[Any], benchmark: int) -> Counter[str]:
     return counts
 
 
-def write_assessments(
-    *, run: Run, facts: Mapping[int, QuestionFacts], found: Mapping[int, Assessment]
-) -> None:
+def write_assessments(*, run: Run, facts: Mapping[int, QuestionFacts], found: Mapping[int, Assessment]) -> None:
     """Write what changed, and the counters' difference."""
     change: Counter[str] = Counter()
     ids = list(found)

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import orjson
 
 from apps.pipeline.config import RunConfig, StageConfig
-from apps.pipeline.outputs import Output, Rejected
+from apps.pipeline.outputs import Output, RejectedError
 from apps.pipeline.prompts import Prompt
 from apps.pipeline.protocol import Message, Reply, Request
 from apps.reasoning.cleaning import sanitize_text
@@ -41,7 +41,7 @@ class Stage(Protocol):
     def build(self, config: RunConfig, prompts: dict[str, Prompt], item: Item, material: Material) -> Request: ...
 
     def accept(self, config: RunConfig, item: Item, material: Material, request: Request, reply: Reply) -> Output:
-        """Raises Rejected."""
+        """Raises RejectedError."""
         ...
 
     def prompt_name(self, item: Item) -> str: ...
@@ -76,10 +76,10 @@ def stage_request(
 def require_text(reply: Reply) -> str:
     """The reply's text; a cut or empty one is rejected (finish_reason first, before anyone parses it)."""
     if reply.finish_reason == "length":
-        raise Rejected("length", "the reply was cut at the token cap")
+        raise RejectedError("length", "the reply was cut at the token cap")
     text = sanitize_text(reply.text).strip()
     if not text:
-        raise Rejected("empty", "the reply has no text")
+        raise RejectedError("empty", "the reply has no text")
     return text
 
 
@@ -92,14 +92,14 @@ def parse_json(reply: Reply) -> dict[str, Any]:
     try:
         data = orjson.loads(text[start : end + 1])
     except orjson.JSONDecodeError as error:
-        raise Rejected("schema", f"not the JSON asked for: {error}") from error
+        raise RejectedError("schema", f"not the JSON asked for: {error}") from error
     if not isinstance(data, dict):
-        raise Rejected("schema", "not a JSON object")
+        raise RejectedError("schema", "not a JSON object")
     return data
 
 
 def text_field(data: dict[str, Any], name: str) -> str:
     value = data.get(name)
     if not isinstance(value, str) or not value.strip():
-        raise Rejected("schema", f"{name}: text expected")
+        raise RejectedError("schema", f"{name}: text expected")
     return sanitize_text(value).strip()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from apps.pipeline.config import GeneratorConfig, RunConfig
-from apps.pipeline.outputs import Output, PathOut, Rejected
+from apps.pipeline.outputs import Output, PathOut, RejectedError
 from apps.pipeline.prompts import Prompt, render
 from apps.pipeline.protocol import Reply, Request
 from apps.pipeline.stages.base import Material, seed_of
@@ -31,7 +31,7 @@ class Generate:
     def accept(self, config: RunConfig, item: Item, material: Material, request: Request, reply: Reply) -> Output:
         """A reply cut even at the larger cap is kept as a truncated path without an answer: it was paid for."""
         if reply.finish_reason == "length" and request.max_tokens <= _generator(config, item).max_tokens:
-            raise Rejected("length", "the reply was cut at the token cap")
+            raise RejectedError("length", "the reply was cut at the token cap")
         return path_output(item, material, request, reply, origin="generated", generator=item.generator, parent=None)
 
 
@@ -45,7 +45,7 @@ def path_output(
     raw = sanitize_text(join_reply(reply.reasoning, reply.text))
     text = clean_path(raw).strip()
     if not text:
-        raise Rejected("empty", "the reply has no text")
+        raise RejectedError("empty", "the reply has no text")
     answer = extract_answer(raw, material.options, finish_reason=reply.finish_reason)
     return PathOut(
         question=material.id,

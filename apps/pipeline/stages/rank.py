@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from apps.pipeline.config import RunConfig
-from apps.pipeline.outputs import Output, Rejected, ScoreOut
+from apps.pipeline.outputs import Output, RejectedError, ScoreOut
 from apps.pipeline.prompts import RANK_SCHEMA, Prompt, render
 from apps.pipeline.protocol import Reply, Request
 from apps.pipeline.stages.base import Material, parse_json, stage_request, text_field
@@ -26,5 +26,5 @@ class Rank:
         data = parse_json(reply)
         score = data.get("score")
         if not isinstance(score, int) or isinstance(score, bool) or not 0 <= score <= 5:
-            raise Rejected("schema", "score: a whole number from 0 to 5 expected")
+            raise RejectedError("schema", "score: a whole number from 0 to 5 expected")
         return ScoreOut(material.id, item.path, score, text_field(data, "justification"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from apps.pipeline.config import RunConfig
-from apps.pipeline.outputs import Output, Rejected, VerdictOut
+from apps.pipeline.outputs import Output, RejectedError, VerdictOut
 from apps.pipeline.prompts import VERDICT_SCHEMA, Prompt, render
 from apps.pipeline.protocol import Reply, Request
 from apps.pipeline.stages.base import Material, parse_json, stage_request, text_field
@@ -26,14 +26,15 @@ class Verify:
     def accept(self, config: RunConfig, item: Item, material: Material, request: Request, reply: Reply) -> Output:
         assert item.path is not None
         data = parse_json(reply)
-        axes = []
+        axes: list[bool] = []
         for axis in AXES:
             if data.get(axis) not in ("pass", "fail"):
-                raise Rejected("schema", f"{axis}: pass or fail expected")
+                raise RejectedError("schema", f"{axis}: pass or fail expected")
             axes.append(data[axis] == "pass")
         if data.get("verdict") not in ("Correct", "Error"):
-            raise Rejected("schema", "verdict: Correct or Error expected")
+            raise RejectedError("schema", "verdict: Correct or Error expected")
         if all(axes) != (data["verdict"] == "Correct"):
-            raise Rejected("schema", "the verdict does not agree with its axes")
+            raise RejectedError("schema", "the verdict does not agree with its axes")
         label = "correct" if all(axes) else "error"
-        return VerdictOut(material.id, item.path, label, *axes, text_field(data, "reason"))
+        correctness, coherence, factuality = axes
+        return VerdictOut(material.id, item.path, label, correctness, coherence, factuality, text_field(data, "reason"))

@@ -124,9 +124,7 @@ def _verdict_item(stage: str, path: PathFacts, facts: QuestionFacts) -> Iterator
         yield Item(stage, f"path:{path.id}", path=path.id)
 
 
-def _settle_tier(
-    policy: Policy, result: Assessment, base: dict[tuple[str, int], PathFacts], *, pending: bool
-) -> bool:
+def _settle_tier(policy: Policy, result: Assessment, base: dict[tuple[str, int], PathFacts], *, pending: bool) -> bool:
     """Sets tier and error count as soon as missing labels cannot change the tier; else by the run's policy."""
     labels = [result.labels[base[slot].id].label if slot in base else "unjudged" for slot in policy.slots]
     errors, missing = labels.count("error"), labels.count("unjudged")
@@ -181,7 +179,9 @@ def _ranked(
     facts: QuestionFacts, policy: Policy, result: Assessment, base: dict[tuple[str, int], PathFacts]
 ) -> list[PathFacts] | None:
     """The keepable paths, best first; none while a score is missing. Where all are kept anyway, none is asked for."""
-    keepable = [base[s] for s in policy.slots if s in base and is_keepable(base[s], result.labels[base[s].id], facts.key)]
+    keepable = [
+        base[s] for s in policy.slots if s in base and is_keepable(base[s], result.labels[base[s].id], facts.key)
+    ]
     if len(keepable) > policy.keep:
         unscored = [p for p in keepable if p.id not in facts.scores]
         result.items = [
