@@ -13,6 +13,7 @@ urlpatterns = [
     path("runs/<int:run_id>/questions/<str:uid>/record/<int:slot>/", record, name="record"),
     path("review/", include("apps.review.urls")),
     path("exports/", include("apps.exports.urls")),
+    path("api/", include("reasonmed_site.api")),
     path("login/", auth.LoginView.as_view(), name="login"),
     path("logout/", auth.LogoutView.as_view(), name="logout"),
     path("admin/", admin.site.urls),

@@ -11,7 +11,8 @@ from django import forms
 from django.core.exceptions import ValidationError
 
 from apps.pipeline.config import ConfigError, RunConfig, default_config, parse_config
-from apps.questions.models import Benchmark, Project, Question, Split
+from apps.pipeline.services import choose_questions
+from apps.questions.models import Benchmark, Project, Split
 from apps.reasoning.models import Run
 
 
@@ -100,7 +101,8 @@ def merged_config(said: Mapping[str, Any]) -> dict[str, Any]:
         "flagged": said["flagged"],
     }
     base |= {name: said[name] for name in ("seed", "label_policy", "unjudged_policy")}
-    base.pop("prompts", None)
+    for frozen in ("prompts", "imported"):
+        base.pop(frozen, None)
     if paths_from := said.get("paths_from"):
         base["generators"] = paths_from.config["generators"]
         named = {e["name"] for e in base["endpoints"]}
@@ -146,27 +148,8 @@ def estimate_calls(config: RunConfig, *, questions: int, generates: bool) -> Est
 def estimate_for(config: RunConfig, project: Project, said: Mapping[str, Any]) -> Estimate:
     """For the questions that are there now."""
     paths_from: Run | None = said["paths_from"]
-    found = count_questions(config, project, paths_from=paths_from, allow_held_out=said["allow_held_out"])
-    return estimate_calls(config, questions=found, generates=paths_from is None)
-
-
-def count_questions(config: RunConfig, project: Project, *, paths_from: Run | None, allow_held_out: bool) -> int:
-    wanted = config.questions
-    rows = Question.objects.visible_to(project)
-    if paths_from is not None:
-        rows = rows.filter(in_runs__run=paths_from)
-    for field, values in (
-        ("benchmark__slug", wanted.benchmarks),
-        ("split", wanted.splits),
-        ("subject", wanted.subjects),
-    ):
-        if values:
-            rows = rows.filter(**{f"{field}__in": values})
-    if not wanted.duplicates:
-        rows = rows.canonical()
-    if not wanted.flagged:
-        rows = rows.unflagged()
-    if not allow_held_out and paths_from is None:
-        rows = rows.trainable()
-    count = rows.count()
-    return min(count, wanted.limit) if wanted.limit else count
+    chosen = choose_questions(
+        project=project, config=config, paths_from=paths_from, allow_held_out=said["allow_held_out"]
+    ).count()
+    limit = config.questions.limit
+    return estimate_calls(config, questions=min(chosen, limit) if limit else chosen, generates=paths_from is None)

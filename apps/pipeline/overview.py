@@ -179,7 +179,7 @@ class Overview:
 
     @property
     def actions(self) -> tuple[Action, ...]:
-        return ACTIONS.get(RunState(self.run.state), ())
+        return () if self.run.config.get("imported") else ACTIONS.get(RunState(self.run.state), ())
 
 
 Counters = dict[str, int]

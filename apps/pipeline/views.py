@@ -10,6 +10,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from django.views.decorators.vary import vary_on_headers
 from django_htmx.http import HTMX_STOP_POLLING
 
+from apps.pipeline.config import ConfigError
 from apps.pipeline.forms import Estimate, RunForm, estimate_for
 from apps.pipeline.models import PromptVersion
 from apps.pipeline.overview import overview_of, run_rows
@@ -85,7 +86,7 @@ def run_new(request: HttpRequest) -> HttpResponse:
             paths_from=said["paths_from"],
             allow_held_out=said["allow_held_out"],
         )
-    except RunError as error:
+    except (RunError, ConfigError) as error:
         form.add_error(None, str(error))
         return render_form(request, form, status=422)
     messages.success(request, f"Run {run.name} is ready. Nothing is asked of a model before you start it.")

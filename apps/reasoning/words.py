@@ -29,6 +29,7 @@ STAGES = {
     "rank": "Rank",
     "refine": "Refine",
     "regenerate": "Regenerate",
+    "rewrite": "Refine or regenerate",
     "reverify": "Re-verify",
     "summarise": "Summarise",
 }
