@@ -21,8 +21,10 @@ def prepare(argv: list[str]) -> None:
     """Start the private PostgreSQL if none is configured, or see that the configured one answers."""
     try:
         from reasonmed_site import settings
-    except (ImproperlyConfigured, OSError) as error:
+    except ImproperlyConfigured as error:
         refuse(f"Wrong configuration: {error}")
+    except OSError as error:
+        refuse(f"{error.filename} cannot be used: {error.strerror}. Set REASONMED_VAR to a folder of your own.")
     if not needs_database(argv):
         return
     try:

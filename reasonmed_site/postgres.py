@@ -93,10 +93,9 @@ def stop(var: Path) -> bool:
             return False
         # Fast shutdown ends sessions at once; immediate is what remains when a backend does not react.
         for how, patience in ((signal.SIGINT, 60), (signal.SIGQUIT, 20), (signal.SIGKILL, 5)):
-            with suppress(psutil.NoSuchProcess, psutil.TimeoutExpired):
+            with suppress(psutil.NoSuchProcess):
                 server.send_signal(how)
-                server.wait(patience)
-            if not server.is_running():
+            if not _still_running([server], patience):
                 return True
         raise PostgresError(f"PostgreSQL (process {server.pid}) does not stop.")
 
@@ -282,12 +281,29 @@ def _clear_leftovers(var: Path) -> None:
         for process in orphans:
             with suppress(psutil.Error):
                 process.send_signal(how)
-        _, orphans = psutil.wait_procs(orphans, timeout=5)
+        orphans = _still_running(orphans, 5)
     for stale in (
         data / "postmaster.pid",
         *socket_dir(var).glob(".s.PGSQL.5432*"),
     ):  # PostgreSQL trusts a zombie's number
         stale.unlink(missing_ok=True)
+
+
+def _still_running(processes: list[psutil.Process], patience: float) -> list[psutil.Process]:
+    """Those left after `patience` seconds. One that only waits for its parent to collect it has ended."""
+    deadline = time.monotonic() + patience
+    while processes := [process for process in processes if _runs(process)]:
+        if time.monotonic() >= deadline:
+            break
+        time.sleep(0.02)
+    return processes
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 def _launch(var: Path, user: pwd.struct_passwd | None) -> None:

@@ -31,6 +31,7 @@ class Command(BaseCommand):
         "Bring everything up with the shipped sample on simulated models and serve the pages on "
         "http://127.0.0.1:$PORT (8000). Ctrl-C or SIGTERM stops all of it; the next demo goes on where this one stopped."
     )
+    requires_system_checks = ()  # the port, the disk and the database speak first
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--stop-with-parent", action="store_true", help="stop when the calling process ends (make)")
