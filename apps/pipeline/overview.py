@@ -38,7 +38,6 @@ class Stage:
     total: int | None
     unit: str
     waiting: int = 0
-    failed: int = 0
     note: str = ""
 
     @property
@@ -249,44 +248,28 @@ def tier_rows(counters: Counters, layout: Layout, cutoffs: dict[str, int]) -> tu
 
 
 def stages_of(run: Run, counters: Counters, layout: Layout) -> tuple[Stage, ...]:
-    questions, keep = counters["questions"], run.config.get("keep", 2)
-    paths = counters["paths:generated"] + counters["paths:imported"]
-    rewritten = counters["paths:refined"] + counters["paths:regenerated"]
-    medium, difficult = counters["tier:medium"], counters["tier:difficult"]
-    easy = counters["tier:easy"]
-    tiered = easy + medium + difficult
+    """Where what is wanted depends on labels still to come, only what is done and what waits is said."""
+    questions = counters["questions"]
     wanted = questions * layout.paths
-
-    def waiting(*reasons: str) -> int:
-        return sum(counters[f"state:waiting:{reason}"] for reason in reasons)
-
+    made = wanted if run.paths_from_id else counters["paths:generated"] + counters["paths:imported"]
+    judged = counters[f"labels:{Label.CORRECT}"] + counters[f"labels:{Label.ERROR}"]
+    tiered = sum(counters[f"tier:{tier}"] for tier in TIERS)
+    rewritten = counters["paths:refined"] + counters["paths:regenerated"]
     imported = bool(run.paths_from_id) or counters["paths:imported"] > 0
-    first = "imported, not generated" if imported else f"{layout.paths} a question"
+    origin = "imported, not generated" if imported else f"{layout.paths} a question"
+
+    def stage(name: str, done: int, total: int | None, unit: str, note: str = "") -> Stage:
+        return Stage(name, done, total, unit, counters[f"state:waiting:{name}"], note)
+
     return (
-        Stage(
-            "generate", paths or (wanted if run.paths_from_id else 0), wanted, "paths", waiting("generate"), note=first
-        ),
-        Stage("verify", sum(counters[f"labels:{label}"] for label in Label.values), wanted, "paths", waiting("verify")),
-        Stage("tier", tiered, questions, "questions", note="set as soon as missing verdicts cannot change it"),
-        Stage("rank", counters["stage:rank"], None, "scores", waiting("rank"), note="easy and medium"),
-        Stage("refine", counters["paths:refined"], keep * medium or None, "paths", waiting("refine"), note="medium"),
-        Stage(
-            "regenerate",
-            counters["paths:regenerated"],
-            difficult or None,
-            "paths",
-            waiting("regenerate"),
-            note="difficult",
-        ),
-        Stage("reverify", counters["stage:reverify"], rewritten or None, "paths", waiting("reverify")),
-        Stage(
-            "summarise",
-            counters["stage:summarise"],
-            None,
-            "responses",
-            waiting("summarise"),
-            note="answer checked against the key",
-        ),
+        stage("generate", made, wanted, "paths", origin),
+        stage("verify", judged, wanted, "paths"),
+        stage("tier", tiered, questions, "questions", "set as soon as missing verdicts cannot change it"),
+        stage("rank", counters["stage:rank"], None, "scores", "easy and medium"),
+        stage("refine", counters["paths:refined"], None, "paths", "medium"),
+        stage("regenerate", counters["paths:regenerated"], None, "paths", "difficult"),
+        stage("reverify", min(counters["stage:reverify"], rewritten), rewritten or None, "paths"),
+        stage("summarise", counters["stage:summarise"], None, "responses", "answer checked against the key"),
     )
 
 

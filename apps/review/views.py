@@ -17,6 +17,7 @@ from django_htmx.http import HttpResponseClientRedirect
 from apps.questions.access import CLINICIAN, CURATOR, project_of, role_required
 from apps.reasoning.desk import PathView, read_desk
 from apps.reasoning.models import Label, ReasoningPath, Run, RunQuestion
+from apps.reasoning.reading import read_path
 from apps.reasoning.sentences import split_sentences
 from apps.review.forms import AXES, OverrideForm
 from apps.review.services import OverrideError, VersionConflict, confirm_remake, override_verdict, preview_override
@@ -80,8 +81,9 @@ def show(
         "conflict": conflict,
         "back": reverse("run_question", args=(row.run_id, row.question.uid)) + f"?path={view.path.pk}#path",
     }
-    page = "review/_override.html" if request.headers.get("HX-Request") else "review/override.html"
-    return render(request, page, context, status=status)
+    if request.headers.get("HX-Request"):
+        return render(request, "review/_override.html", context, status=status)
+    return render(request, "review/override.html", context | {"reading": read_path(view.path.text)}, status=status)
 
 
 @role_required(CURATOR)

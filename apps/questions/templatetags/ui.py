@@ -26,9 +26,19 @@ NAV = (
     (
         "questions",
         "Questions",
-        {"questions", "question", "run_question", "composition", "key_conflicts", "held_out", "record", "compare"},
+        {
+            "questions",
+            "question",
+            "run_question",
+            "composition",
+            "key_conflicts",
+            "held_out",
+            "record",
+            "compare",
+            "override",
+        },
     ),
-    ("paths", "Paths", {"paths", "override"}),
+    ("paths", "Paths", {"paths"}),
     ("exports", "Exports", {"exports", "export", "export_new"}),
     ("runs", "Runs", {"runs", "run_new", "run_cancel"}),
 )
