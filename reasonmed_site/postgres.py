@@ -60,6 +60,10 @@ class PostgresError(Exception):
     """The private server cannot run; the message is one line for the person at the terminal."""
 
 
+class LeftoversInTheWay(PostgresError):
+    """Shared memory or a lock file of a killed server still counts as in use."""
+
+
 def url(var: Path) -> str:
     """The address of the private server's database; nothing is started."""
     return f"postgresql://postgres@/{DATABASE}?host={quote(str(socket_dir(var)), safe='/')}"
@@ -136,6 +140,22 @@ def _answers(var: Path, database: str) -> bool:
     return True
 
 
+def _comes_up(var: Path) -> bool:
+    """Wait for a running server that somebody else started and that may still recover. False if it ends instead."""
+    deadline = time.monotonic() + START_TIMEOUT
+    while running(var) is not None:
+        try:
+            _connect(var, "postgres").close()
+            return True
+        except psycopg.OperationalError as error:
+            if "too many clients" in str(error):
+                return True
+            if time.monotonic() > deadline:
+                raise PostgresError(f"The private PostgreSQL runs but does not answer: {_why(str(error))}") from error
+        time.sleep(0.1)
+    return False
+
+
 def _connect(var: Path, database: str) -> psycopg.Connection:
     return psycopg.connect(
         host=str(socket_dir(var)), port=5432, user="postgres", dbname=database, autocommit=True, connect_timeout=5
@@ -143,18 +163,24 @@ def _connect(var: Path, database: str) -> psycopg.Connection:
 
 
 def _start_locked(var: Path) -> bool:
-    if running(var) is not None and _answers(var, "postgres"):
+    if running(var) is not None and _comes_up(var):
         return False
     user = _server_user(var)
     _check_data_dir(var)
     _open_way(user, var / "pgdata", bin_dir())
     if not (var / "pgdata").exists():
         _init(var, user)
-    if running(var) is None:
-        _clear_leftovers(var)
     _configure(var, user)
-    _launch(var, user)
-    return True
+    deadline = time.monotonic() + 60
+    while True:
+        _clear_leftovers(var)
+        try:
+            _launch(var, user)
+            return True
+        except LeftoversInTheWay:  # what a killed server left behind takes a moment to go
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.5)
 
 
 def _server_user(var: Path) -> pwd.struct_passwd | None:
@@ -281,7 +307,7 @@ def _clear_leftovers(var: Path) -> None:
         for process in orphans:
             with suppress(psutil.Error):
                 process.send_signal(how)
-        orphans = _still_running(orphans, 5)
+        orphans = _still_running(orphans, 10)
     for stale in (
         data / "postmaster.pid",
         *socket_dir(var).glob(".s.PGSQL.5432*"),
@@ -301,7 +327,7 @@ def _still_running(processes: list[psutil.Process], patience: float) -> list[psu
 
 def _runs(process: psutil.Process) -> bool:
     try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:
         return False
 
@@ -319,7 +345,8 @@ def _launch(var: Path, user: pwd.struct_passwd | None) -> None:
             with log.open(errors="replace") as file:
                 file.seek(before)
                 said = file.read() or said
-        raise PostgresError(f"The private PostgreSQL did not start: {_why(said)} (full log: {log})")
+        kind = LeftoversInTheWay if re.search(r"still in use|lock file .* already exists", said) else PostgresError
+        raise kind(f"The private PostgreSQL did not start: {_why(said)} (full log: {log})")
 
 
 def _create_database(var: Path) -> None:
