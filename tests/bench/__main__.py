@@ -1,0 +1,85 @@
+"""`python -m tests.bench [--questions N]`: all benchmarks; writes docs/benchmarks.md with this machine's figures."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
+INTRODUCTION = """\
+# Benchmarks
+
+Measured by `{command}`, which wrote this page.
+
+- Machine: {cpus} CPUs ({model}), {memory:.0f} GiB of memory, {system}, Python {python}. Load average when it
+  began: {load:.1f}; other work on the machine slows both sides of a ratio, so compare ratios rather than rates.
+- What is simulated: the models. They answer at once, over HTTP on this machine, from templates; no GPU and no real
+  model takes part, so these figures tell the workbench's own cost, not how fast a run over real models is. A simulated
+  server shares the CPUs with the worker, PostgreSQL and the bare loop.
+- What is real: PostgreSQL {postgres} with fsync, started for the benchmark; the worker (`run_pipeline`), a process of its own.
+
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench")
+    parser.add_argument("--questions", type=int, help="of the run")
+    parser.add_argument("--rounds", type=int, help="of the run")
+    given = {name: value for name, value in vars(parser.parse_args()).items() if value is not None}
+    prepare_django()
+    from tests.bench import bench_import, bench_run
+
+    load = os.getloadavg()[0]
+    parts = [table("Run", bench_run.run(**given)), table("Import", bench_import.run())]
+    words = "".join(f" --{name} {value}" for name, value in given.items())
+    PAGE.parent.mkdir(exist_ok=True)
+    PAGE.write_text(_introduction(f"python -m tests.bench{words}", load) + "\n".join(parts), encoding="utf-8")
+    print(PAGE.read_text(encoding="utf-8"))
+
+
+def prepare_django() -> None:
+    """Settings and the instance's database, as a command of manage.py has them."""
+    import django
+
+    from reasonmed_site import launch
+
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "reasonmed_site.settings")
+    launch.prepare(["bench", "migrate"])
+    django.setup()
+
+
+def table(title: str, lines: list[dict[str, Any]]) -> str:
+    rows = "".join("| {name} | {value:,} | {unit} | {note} |\n".format(**line) for line in lines)
+    return f"| {title} | Value | Unit | Note |\n|---|---:|---|---|\n{rows}"
+
+
+def _introduction(command: str, load: float) -> str:
+    from django.db import connection
+
+    connection.ensure_connection()
+    return INTRODUCTION.format(
+        command=command,
+        cpus=os.cpu_count(),
+        model=_cpu_model(),
+        memory=psutil.virtual_memory().total / 1024**3,
+        system=f"{platform.system()} {platform.machine()}",
+        python=platform.python_version(),
+        load=load,
+        postgres=str(connection.info.server_version // 10_000),  # type: ignore[attr-defined]
+    )
+
+
+def _cpu_model() -> str:
+    lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    return next(
+        (line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), platform.processor()
+    )
+
+
+if __name__ == "__main__":
+    main()
