@@ -9,6 +9,7 @@ import hashlib
 import itertools
 from typing import Any
 
+from django.contrib.auth.hashers import PBKDF2PasswordHasher
 from django.contrib.auth.models import Group, User
 from django.utils import timezone
 
@@ -37,6 +38,7 @@ from apps.reasoning.services import COLUMNS, counts_of, row_of
 
 _numbers = itertools.count(1)
 PASSWORD = "correct horse battery staple"
+QUICK_HASH = PBKDF2PasswordHasher().encode(PASSWORD, "salt", iterations=1)  # a full hash takes longer than most tests
 STEMS = (
     "A 24-year-old woman with diabetes is found unconscious at work. Potassium is 3.1 mEq/L and pH is 7.1. "
     "Which of the following is the next best step in management?",
@@ -52,8 +54,9 @@ def make_project(slug: str = DEFAULT_PROJECT) -> Project:
 
 
 def make_user(role: str | None = "clinician", *, member_of: Project | None = None, **fields: Any) -> User:
-    """A member of the default project (or of `member_of`) with one role, or with none."""
-    user = User.objects.create_user(fields.pop("username", f"user{next(_numbers)}"), password=PASSWORD, **fields)
+    """A member of the default project (or of `member_of`) with one role, or with none; PASSWORD signs them in."""
+    fields.setdefault("username", f"user{next(_numbers)}")
+    user = User.objects.create(password=QUICK_HASH, **fields)
     if role:
         user.groups.add(Group.objects.get_or_create(name=role)[0])
     (member_of or make_project()).members.add(user)

@@ -96,6 +96,12 @@ def without(params: dict[str, str], name: str) -> str:
 
 
 @register.filter
+def first_page(params: dict[str, str]) -> str:
+    """A list's address without a cursor."""
+    return "?" + urlencode(params)
+
+
+@register.filter
 def address(params: dict[str, str], cursor: str) -> str:
     """A list's address, ready for the value of its cursor to follow."""
     return "?" + urlencode(params) + ("&" if params else "") + f"{cursor}="

@@ -32,4 +32,5 @@ def run_names(project: Project) -> list[str]:
 
 def render_list(request: HttpRequest, page: str, fragment: str, context: dict[str, Any]) -> HttpResponse:
     """One address, the full page or its results alone."""
+    context["paged"] = "after" in request.GET or "before" in request.GET
     return render(request, fragment if request.headers.get("HX-Request") else page, context)

@@ -1,0 +1,62 @@
+"""Every named page with arguments that exist in a `World`; the tests below go through them all."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+from django.urls import reverse
+
+from apps.pipeline.models import PromptVersion
+from apps.questions.access import CLINICIAN, CURATOR
+from tests.factories import make_run
+from tests.pages.conftest import World
+
+READERS = {CLINICIAN, CURATOR}
+PUBLIC = {"login"}
+
+
+def page_addresses(world: World) -> dict[str, str]:
+    """{name: address} of every page that is read by GET."""
+    run, uid = world.run.pk, world.row.question.uid
+    compare = reverse("compare", args=(run, uid)) + f"?a={world.record.source_id}&b={world.record.path_id}"
+    return {
+        "overview": reverse("overview"),
+        "run": reverse("run", args=(run,)),
+        "runs": reverse("runs"),
+        "run_new": reverse("run_new"),
+        "run_cancel": reverse("run_cancel", args=(run,)),
+        "prompt": reverse("prompt", args=(PromptVersion.objects.all()[0].pk,)),
+        "questions": reverse("questions"),
+        "question": reverse("question", args=(uid,)),
+        "composition": reverse("composition"),
+        "key_conflicts": reverse("key_conflicts"),
+        "held_out": reverse("held_out"),
+        "run_question": reverse("run_question", args=(run, uid)),
+        "compare": compare,
+        "record": reverse("record", args=(run, uid, world.record.slot)),
+        "paths": reverse("paths"),
+        "path": reverse("path", args=(run, world.path.pk)),
+        "override": reverse("override", args=(run, world.path.pk)),
+        "login": reverse("login"),
+        "exports": reverse("exports"),
+        "export_new": reverse("export_new"),
+    }
+
+
+def write_addresses(world: World) -> dict[str, tuple[str, dict[str, str]]]:
+    """{name: (address, form)} of every page that writes; the forms are ones a page would refuse, so nothing changes."""
+    idle = make_run(name=f"idle-{uuid4()}", state="cancelled").pk
+    return {
+        "run_action": (reverse("run_action", args=(idle, "start")), {}),
+        "remake": (reverse("remake", args=(world.run.pk, world.row.question.uid)), {}),
+        "override": (reverse("override", args=(world.run.pk, world.path.pk)), {}),
+        "run_new": (reverse("run_new"), {}),
+        "export_new": (reverse("export_new"), {}),
+    }
+
+
+ROLES_TO_READ = dict.fromkeys(("overview", "run", "runs", "prompt", "questions", "question", "composition", "key_conflicts", "held_out", "run_question", "compare", "record", "paths", "path", "override", "exports"), READERS) | {"run_new": {CURATOR}, "run_cancel": {CURATOR}, "export_new": {CURATOR}}  # fmt: skip
+ROLES_TO_WRITE = {
+    "run_action": {CURATOR}, "remake": {CURATOR}, "override": READERS, "run_new": {CURATOR}, "export_new": {CURATOR},
+}  # fmt: skip
+ELSEWHERE = {"logout", "export", "export_file"}  # logout is anyone's; the others have their tests beside the exports
