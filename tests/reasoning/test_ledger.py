@@ -42,7 +42,6 @@ from tests.factories import (
 def make_true_run(n: int = 7) -> Run:
     """Made like a real one: the rows of the stages, then one assessment and the counters from nothing."""
     run = make_finished_run(n)
-    score_all(run)
     PathLabel.objects.filter(run=run).delete()
     Selection.objects.filter(run=run).delete()
     counted = ("paths:", "calls", "failed:", "stage:", "questions")
@@ -51,13 +50,6 @@ def make_true_run(n: int = 7) -> Run:
             counter.delete()
     assess_from_nothing(run)
     return run
-
-
-def score_all(run: Run) -> None:
-    """A ranker's score for each path that may be kept and has none."""
-    for label in PathLabel.objects.filter(run=run, label="correct", contradiction=False).select_related("path"):
-        if label.path.origin in BASE_ORIGINS:
-            run.scores.get_or_create(path=label.path, defaults={"score": 3})
 
 
 def assess_from_nothing(run: Run) -> None:

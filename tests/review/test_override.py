@@ -41,7 +41,7 @@ from tests.factories import (
     make_user,
     make_verdict,
 )
-from tests.reasoning.test_ledger import assess_from_nothing, score_all
+from tests.reasoning.test_ledger import assess_from_nothing
 
 AXES = {"correct": (True, True, True), "error": (False, True, True)}
 
@@ -76,7 +76,6 @@ def make_scene(errors: int = 4, *, summaries: bool = True, run: Run | None = Non
     paths = make_judged_question(run, question, errors=errors)
     if summaries:
         keep_paths(run, question, paths, errors)
-        score_all(run)
     Selection.objects.filter(run=run, question=question).delete()
     PathLabel.objects.filter(run=run, question=question).delete()
     add_counters(
@@ -153,7 +152,9 @@ def test_the_preview_says_what_saving_does_and_writes_nothing(scene: Scene) -> N
 
 def test_an_override_that_changes_no_tier_says_so(db: None) -> None:
     scene = make_scene(2)
-    said = preview_override(run=scene.run, path=scene.paths[6], reviewer=scene.person, label="error")
+    kept = Selection.objects.filter(run=scene.run, current=True).values_list("path", flat=True)
+    spare = next(p for p in scene.paths[:7] if p.pk not in kept)
+    said = preview_override(run=scene.run, path=spare, reviewer=scene.person, label="error")
     assert said.summary.startswith("2 → 3 errors: stays easy; no record changes")
     assert (said.remade, said.hold) == ({}, False)
 
