@@ -60,7 +60,7 @@ class PostgresError(Exception):
     """The private server cannot run; the message is one line for the person at the terminal."""
 
 
-class LeftoversInTheWay(PostgresError):
+class LeftoversError(PostgresError):
     """Shared memory or a lock file of a killed server still counts as in use."""
 
 
@@ -177,7 +177,7 @@ def _start_locked(var: Path) -> bool:
         try:
             _launch(var, user)
             return True
-        except LeftoversInTheWay:  # what a killed server left behind takes a moment to go
+        except LeftoversError:  # what a killed server left behind takes a moment to go
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.5)
@@ -345,7 +345,7 @@ def _launch(var: Path, user: pwd.struct_passwd | None) -> None:
             with log.open(errors="replace") as file:
                 file.seek(before)
                 said = file.read() or said
-        kind = LeftoversInTheWay if re.search(r"still in use|lock file .* already exists", said) else PostgresError
+        kind = LeftoversError if re.search(r"still in use|lock file .* already exists", said) else PostgresError
         raise kind(f"The private PostgreSQL did not start: {_why(said)} (full log: {log})")
 
 

@@ -109,7 +109,7 @@ class Demo:
             "simulator": [*manage, "simulate_models", "--host", HOST, "--port", str(simulator_port)],
             "web": web_command(self.port),
             "worker": [*manage, "run_workers"],
-            "run": [*manage, "run_pipeline", str(self.sample_run.pk)],
+            "run": [*manage, "run_pipeline", self.sample_run.name],
         }
         with self.step("Simulated models"):
             self.wait_for(self.start("simulator"), simulator_port, "/v1/models")
