@@ -1,0 +1,110 @@
+"""API: exports and their files."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.shortcuts import get_object_or_404
+from django.urls import reverse
+from ninja import Field, Query, Router, Schema, Status
+
+from apps.exports.downloads import send_file
+from apps.exports.errors import ExportRefusedError
+from apps.exports.models import Snapshot
+from apps.exports.records import Variant
+from apps.exports.selectors import files_of, snapshots_before, snapshots_of
+from apps.exports.services import create_export
+from apps.exports.writers import Format
+from apps.questions.access import project_of
+from apps.questions.api_access import PageSize, Problem, Slice, curating, reading, signed_in
+from apps.reasoning.api import run_named
+
+router = Router(tags=["exports"], auth=reading)
+
+
+class FileOut(Schema):
+    path: str
+    sha256: str
+    records: int
+    bytes: int
+    url: str
+
+
+class ExportOut(Schema):
+    id: UUID
+    name: str
+    run: str = Field(alias="run.name")
+    state: str = Field(description="queued, building, done or failed")
+    variants: list[str]
+    format: str
+    records: int = Field(description="In each set")
+    questions: int
+    done_questions: int
+    simulated: bool | None
+    error: str
+    created_at: datetime
+    finished_at: datetime | None
+
+    @staticmethod
+    def resolve_name(snapshot: Snapshot) -> str:
+        return str(snapshot)
+
+
+class ExportDetail(ExportOut):
+    files: list[FileOut]
+    manifest: dict[str, Any] | None
+
+    @staticmethod
+    def resolve_files(snapshot: Snapshot) -> list[dict[str, Any]]:
+        return [{**f, "url": reverse("api-1:export_file", args=(snapshot.pk, f["path"]))} for f in files_of(snapshot)]
+
+
+class ExportIn(Schema):
+    run: str = Field(max_length=100)
+    variants: list[Variant] = Field(min_length=1)
+    format: Format = "jsonl"
+
+
+class ExportQuery(Schema):
+    after: UUID | None = Field(None, description="`next` of the page before")
+    limit: int = PageSize
+
+
+@router.get("/exports", response={200: Slice[ExportOut]}, summary="Exports, newest first")
+def list_exports(request: HttpRequest, query: Query[ExportQuery]) -> dict[str, Any]:
+    found = list(snapshots_before(project_of(request), query.after)[: query.limit + 1])
+    shown = found[: query.limit]
+    return {"items": shown, "next": str(shown[-1].pk) if len(found) > query.limit else None}
+
+
+@router.post(
+    "/exports", auth=curating, response={201: ExportDetail, 404: Problem, 422: Problem}, summary="Order an export"
+)
+def post_export(request: HttpRequest, body: ExportIn) -> Any:
+    """A worker builds it; read it again until `state` is done or failed."""
+    run = run_named(request, body.run)
+    try:
+        made = create_export(run=run, variants=body.variants, format=body.format, created_by=signed_in(request))
+    except ExportRefusedError as error:
+        return Status(422, {"detail": str(error), "field": ""})
+    return Status(201, made)
+
+
+@router.get("/exports/{export_id}", response={200: ExportDetail, 404: Problem}, summary="One export with its manifest")
+def read_export(request: HttpRequest, export_id: UUID) -> Snapshot:
+    return get_object_or_404(snapshots_of(project_of(request)), pk=export_id)
+
+
+@router.get(
+    "/exports/{export_id}/files/{name}",
+    url_name="export_file",
+    response={200: None, 404: Problem},
+    summary="Download a file",
+)
+def read_export_file(request: HttpRequest, export_id: UUID, name: str) -> HttpResponseBase:
+    """Resumable (`Range`, `If-Range`); `ETag` is the file's sha256."""
+    return send_file(request, get_object_or_404(snapshots_of(project_of(request)), pk=export_id), name)

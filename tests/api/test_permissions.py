@@ -1,0 +1,164 @@
+"""Every operation of the API × every kind of person, and every model of the admin."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+import pytest
+from django.apps import apps
+from django.contrib import admin
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import reverse
+
+from apps.exports.services import build_queued_exports, create_export
+from apps.reasoning.models import ReasoningPath, Run, Verdict
+from reasonmed_site.api import api
+from tests.factories import make_finished_run, make_project, make_user
+
+pytestmark = pytest.mark.django_db
+
+OVERRIDE = {"label": "error", "correctness": False, "coherence": True, "factuality": True, "reason": "Wrong drug."}
+READ = {"anonymous": 401, "nobody": 403, "clinician": 200, "curator": 200}
+# (method, path in the API) → body, what each kind of person gets
+MATRIX = {
+    ("get", "/questions"): (None, READ),
+    ("get", "/questions/{uid}"): (None, READ),
+    ("get", "/runs"): (None, READ),
+    ("get", "/runs/{run}"): (None, READ),
+    ("get", "/runs/{run}/status"): (None, READ),
+    ("get", "/runs/{run}/questions"): (None, READ),
+    ("get", "/runs/{run}/questions/{uid}"): (None, READ),
+    ("get", "/runs/{run}/questions/{uid}/paths"): (None, READ),
+    ("get", "/runs/{run}/paths/{path_id}"): (None, READ),
+    ("get", "/runs/{run}/paths/{path_id}/verdicts"): (None, READ),
+    ("get", "/runs/{run}/paths/{path_id}/override-preview"): (None, READ),
+    ("post", "/runs/{run}/paths/{path_id}/override"): (OVERRIDE, READ | {"clinician": 201, "curator": 201}),
+    ("get", "/exports"): (None, READ),
+    ("post", "/exports"): ({"run": "sample", "variants": ["cotmed"]}, READ | {"clinician": 403, "curator": 201}),
+    ("get", "/exports/{export_id}"): (None, READ),
+    ("get", "/exports/{export_id}/files/{name}"): (None, READ),
+}  # fmt: skip
+
+
+@pytest.fixture
+def ids(settings, tmp_path):
+    settings.EXPORT_DIR = tmp_path / "exports"
+    run = make_finished_run(2, name="sample")
+    made = create_export(run=run, variants=["cotmed"], format="jsonl")
+    build_queued_exports()
+    path = ReasoningPath.objects.filter(run=run).first()
+    return {"run": run.name, "uid": path.question.uid, "path_id": path.pk, "export_id": made.pk, "name": "README.md"}
+
+
+def person(role: str) -> Client:
+    client = Client()
+    if role != "anonymous":
+        client.force_login(make_user(None if role == "nobody" else role))
+    return client
+
+
+def ask(client: Client, method: str, path: str, ids: dict, body):
+    url = "/api/v1" + path.format(**ids) + ("?label=error" if path.endswith("preview") else "")
+    return client.post(url, body, content_type="application/json") if method == "post" else client.get(url)
+
+
+def operations() -> list[tuple[str, str]]:
+    paths = api.get_openapi_schema()["paths"]
+    return [(method, path.removeprefix("/api/v1")) for path, methods in paths.items() for method in methods]
+
+
+def test_the_matrix_has_every_operation():
+    assert sorted(operations()) == sorted(MATRIX)
+
+
+@pytest.mark.parametrize("role", READ)
+@pytest.mark.parametrize(("method", "path"), MATRIX)
+def test_who_may_do_what(ids, method, path, role):
+    body, expected = MATRIX[method, path]
+
+    response = ask(person(role), method, path, ids, body)
+
+    assert response.status_code == expected[role]
+    if response.status_code >= 400:
+        assert response.headers["Content-Type"].startswith("application/json")
+        assert response.json()["detail"]
+
+
+@pytest.mark.parametrize(("method", "path"), [key for key in MATRIX if "{" in key[1]])
+def test_what_another_project_has_is_not_there(ids, method, path):
+    stranger = make_project("other")
+    for run in ReasoningPath.objects.get(pk=ids["path_id"]).question.in_runs.all():
+        run.run.project = stranger
+        run.run.save()
+        if path == "/questions/{uid}":
+            run.benchmark.project = stranger
+            run.benchmark.save()
+
+    response = ask(person("curator"), method, path, ids, MATRIX[method, path][0])
+
+    assert response.status_code == 404
+    assert response.json() == {"detail": "Not found.", "field": ""}
+
+
+def test_lists_do_not_tell_of_another_project(ids):
+    Run.objects.update(project=make_project("other"))
+    client = person("curator")
+
+    assert client.get("/api/v1/runs").json()["items"] == client.get("/api/v1/exports").json()["items"] == []
+
+
+def test_someone_in_no_project_finds_nothing(ids):
+    user = make_user("curator")
+    user.projects.clear()
+    client = Client()
+    client.force_login(user)
+
+    assert client.get("/api/v1/runs").status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/runs/{run}/paths/{path_id}/override", "/exports"])
+def test_writing_with_a_session_wants_the_token(ids, path):
+    client = Client(enforce_csrf_checks=True)
+    client.force_login(make_user("curator"))
+    before = Verdict.objects.count()
+    body = MATRIX["post", path][0]
+
+    response = ask(client, "post", path, ids, body)
+
+    assert response.status_code == 403
+    assert "X-CSRFToken" in response.json()["detail"]
+    assert Verdict.objects.count() == before
+    client.get(reverse("exports"))  # a page sets the cookie
+    token = client.cookies["csrftoken"].value
+    url = "/api/v1" + path.format(**ids)
+    assert client.post(url, body, content_type="application/json", headers={"X-CSRFToken": token}).status_code == 201
+
+
+def test_every_model_of_ours_is_in_the_admin_and_none_can_be_deleted_there(admin_client):
+    ours = [m for m in apps.get_models() if m.__module__.startswith("apps.")]
+    assert [m for m in ours if m not in admin.site._registry] == []
+    make_finished_run(2)
+    request = admin_client.get("/admin/").wsgi_request
+
+    for model in [*ours, User]:
+        registered = admin.site._registry[model]
+        assert not registered.has_delete_permission(request), model
+        url = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
+        assert admin_client.get(url).status_code == 200, model
+
+
+def test_a_verdict_cannot_be_changed_in_the_admin(admin_client):
+    make_finished_run(1)
+    verdict = Verdict.objects.first()
+    url = reverse("admin:reasoning_verdict_change", args=(verdict.pk,))
+
+    assert admin_client.get(url).status_code == 200
+    assert admin_client.post(url, {"label": "error"}).status_code == 403
+
+
+def test_an_unknown_address_answers_in_json():
+    response = Client().get(f"/api/v1/nothing/{uuid4()}")
+
+    assert response.status_code == 404
+    assert "no such address" in response.json()["detail"]
