@@ -8,10 +8,11 @@ and another option's words, is no answer; so is a reply that was still thinking 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from apps.reasoning.cleaning import final_part
 from apps.reasoning.option_text import LETTERS, Options, fold, plain, prepare_options
 
 How = Literal["", "boxed", "label", "statement", "line", "conclusion", "option text", "first line", "thinking"]
@@ -44,45 +45,12 @@ def extract_answer(text: str, options: Sequence[str], *, finish_reason: str = "s
     return NO_ANSWER
 
 
-# What counts as the reply's own conclusion
-
-_THINK = re.compile(r"<\s*(/?)\s*(?:think|thinking|thought|reasoning)\s*>", re.IGNORECASE)
-_FINAL_HEADING = re.compile(r"^[ \t]*#{1,6}[ \t]*\**[ \t]*Final Response\b[^\n]*$", re.IGNORECASE | re.MULTILINE)
-
-
-def final_part(text: str) -> tuple[str, str]:
-    """(what is said outside think tags, what a closed think block says). An unclosed block gives neither.
-
-    A "## Final Response" section is all that is said, wherever it stands.
-    """
-    heading = None
-    for heading in _FINAL_HEADING.finditer(text):
-        pass
-    if heading is not None:
-        return text[heading.end() :], ""
-    outside: list[str] = []
-    inside = ""
-    position, opened = 0, False
-    for tag in _THINK.finditer(text):
-        chunk = text[position : tag.start()]
-        if tag[1]:  # closes; without an opening tag the template had opened it in the prompt
-            inside, opened = (chunk if opened else "".join((*outside, chunk))), False
-            outside.clear()
-        elif not opened:
-            outside.append(chunk)
-            opened = True
-        position = tag.end()
-    if not opened:
-        outside.append(text[position:])
-    return "".join(outside), inside
-
-
 # Reading it, from the end backwards
 
 
 def _read(text: str, known: Options, *, cut: bool = False, strict: bool = False) -> Answer:
     """The last statement in `text`. `cut` takes only whole answers labelled as final, `strict` labelled ones alone."""
-    lines = [line.strip() for line in plain(_unbox(text)).split("\n") if line.strip(" \t\r\f\v-=_.#")]
+    lines = list(_lines(plain(_unbox(text))))
     weak: Answer | None = None
     for index in range(len(lines) - 1, -1, -1):
         found = _labelled(lines, index, known, cut=cut)
@@ -102,6 +70,21 @@ def _read(text: str, known: Options, *, cut: bool = False, strict: bool = False)
 
 
 _CONCLUSION_LINES = 3
+_LONGEST = 2_000
+
+
+def _lines(text: str) -> Iterator[str]:
+    """Lines that say something; a very long one in pieces that end with a sentence where they can."""
+    for whole in text.split("\n"):
+        line = whole.strip()
+        while len(line) > _LONGEST:
+            at = max(line.rfind(mark, 0, _LONGEST) for mark in (". ", "? ", "! ")) + 1 or _LONGEST
+            yield line[:at]
+            line = line[at:].lstrip()
+        if line.strip(" -=_.#"):
+            yield line
+
+
 _BOX = re.compile(r"\\f?box(?:ed)?\s*\{")
 _BOX_LABEL = "Boxed answer:"
 
@@ -139,10 +122,11 @@ _LABEL = re.compile(
     re.VERBOSE | re.IGNORECASE,
 )
 _HEADING = re.compile(
-    r"^\W*(?:\d+[.)])?\W*(?:the )?(?:provide the )?(?:final |correct |best )?(?:answer|conclusion)\W*$", re.IGNORECASE
+    r"^\W*+(?:\d++[.)]\W*+)?(?:the )?(?:provide the )?(?:final |correct |best )?(?:answer|conclusion)\W*$",
+    re.IGNORECASE,
 )
 _FIRM = re.compile(
-    rf"(?:^\W*(?:\d+[.)])?\W*(?:the )?(?:final |correct )?answer|\bfinal answer|{_BOX_LABEL[:-1]})(?: is)?\W*$",
+    rf"(?:^\W*+(?:\d++[.)]\W*+)?(?:the )?(?:final |correct )?answer|\bfinal answer|{_BOX_LABEL[:-1]})(?: is)?\W*$",
     re.IGNORECASE,
 )
 _IS_RIGHT = re.compile(
@@ -170,41 +154,48 @@ _RETRACTS = re.compile(
 def _labelled(lines: list[str], index: int, known: Options, *, cut: bool) -> Answer | None:
     """The last statement on a line; None where it makes none, an empty Answer where it contradicts itself."""
     line = lines[index]
-    following = lines[index + 1] if index + 1 < len(lines) else ""
-    found: list[tuple[int, str, How]] = []
-    for label in _LABEL.finditer(line):
-        tail = line[label.end() :]
-        on_next = not tail.strip(" :=-\"'(>")
-        if on_next:
-            tail = following
-        if cut and not _FIRM.search(line[: label.end()].rstrip(" :=-")):
-            continue
-        before, sentence = _sentence_around(line, label.start(), label.end())
-        if _HEDGE.search(before) or sentence.endswith("?"):
-            continue
-        letters = _resolve(tail, known, cut=cut)
-        if letters is not None:
-            found.append((label.end(), letters, "boxed" if line.startswith(_BOX_LABEL) else "label"))
+    found = list(_after_labels(lines, index, known, cut=cut))
     if not cut:
-        for claim in _IS_RIGHT.finditer(line):
-            before, sentence = _sentence_around(line, claim.start("letter"), claim.end())
-            if claim["letter"] in known.letters and not _HEDGE.search(before) and not sentence.endswith("?"):
-                found.append((claim.start("letter"), claim["letter"], "statement"))
-        if not found and following and _HEADING.match(line):
-            letters = _resolve(following, known, cut=cut)
-            if letters is not None:
-                found.append((0, letters, "label"))
-            else:
-                return _conclusion(following, known, cued=True)
+        found += _claims(line, known)
+        if not found and index + 1 < len(lines) and _HEADING.match(line):
+            letters = _resolve(lines[index + 1], known)
+            return _settle(letters, "label") if letters is not None else _conclusion(lines[index + 1], known, cued=True)
     if not found:
-        firm = next((m for m in _LABEL.finditer(line) if _FIRM.search(line[: m.end()].rstrip(" :=-"))), None)
-        if firm is None or cut or not line[firm.end() :].strip(" :=-\"'(>"):
-            return None
-        return _conclusion(line[firm.end() :], known) or NO_ANSWER
-    _, letters, how = max(found, key=lambda item: item[0])
-    if _RETRACTS.search(line, max(found)[0]):
-        return NO_ANSWER
-    return _settle(letters, how)
+        return None
+    position, letters, how = max(found, key=lambda item: item[0])
+    return NO_ANSWER if _RETRACTS.search(line, position) else _settle(letters, how)
+
+
+_Found = tuple[int, str, How]  # position, letters as _resolve gives them, how
+
+
+def _after_labels(lines: list[str], index: int, known: Options, *, cut: bool) -> Iterator[_Found]:
+    line = lines[index]
+    boxed = line.startswith(_BOX_LABEL)
+    for label in _LABEL.finditer(line):
+        firm = _FIRM.search(line[: label.end()].rstrip(" :=-")) is not None
+        before, sentence = _sentence_around(line, label.start(), label.end())
+        if (cut and not firm) or _HEDGE.search(before) or sentence.endswith("?"):
+            continue
+        tail, at = line[label.end() :], index
+        if not tail.strip(_OPENERS):
+            tail, at = "".join(lines[index + 1 : index + 2]), index + 1
+        letters = _resolve(tail, known, cut=cut and not boxed and at + 1 >= len(lines))
+        if letters is not None:
+            yield label.end(), letters, "boxed" if boxed else "label"
+        elif firm and not cut and at == index and not boxed:  # announced as final, in other words than an option's
+            yield label.end(), (_conclusion(tail, known) or NO_ANSWER).letter, "conclusion"
+
+
+_OPENERS = " :=-\"'(>"
+
+
+def _claims(line: str, known: Options) -> Iterator[_Found]:
+    """ "(B) is the best answer"."""
+    for claim in _IS_RIGHT.finditer(line):
+        before, sentence = _sentence_around(line, claim.start("letter"), claim.end())
+        if claim["letter"] in known.letters and not _HEDGE.search(before) and not sentence.endswith("?"):
+            yield claim.start("letter"), claim["letter"], "statement"
 
 
 def _settle(letters: str, how: How) -> Answer:
@@ -229,7 +220,8 @@ _MORE = re.compile(
     r"""^[\s)\]."']*(?:or|and|and/or|[/,&+]|vs\.?)\s*(?:option\s|choice\s|answer\s)?\s*\(?([A-J])\)?(?!\w|'|-\w)"""
 )
 _REFUSED = re.compile(
-    r"""^[\s)\]."',:-]*(?:is|are|was|can|would|does|do)?\s*(?:not\b|n't|incorrect|wrong|unlikely|less likely|ruled out|false\b)""",
+    r"""^[\s)\]."',:-]*(?:(?:is|are|was|can|would|does|do|did)\s?(?:not\b|n't)|cannot\b|"""
+    r"""(?:(?:is|are|was)\s)?(?:incorrect|wrong|unlikely|less likely|ruled out|false)\b)""",
     re.IGNORECASE,
 )
 
@@ -266,8 +258,8 @@ def _resolve(tail: str, known: Options, *, cut: bool = False) -> str | None:
     also = re.match(r"^[\s)\].\"']*(?:or|and)\s+", rest)
     if also and known.starting(fold(rest[also.end() :]))[0].strip(letters):
         return ""
-    if cut and not rest.strip('"') and not rest:
-        return None
+    if cut and not rest:
+        return None  # may go on: "Final answer: A" of "Aspirin"
     return letters
 
 

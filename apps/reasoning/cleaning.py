@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-_TAG = re.compile(r"<\s*/?\s*(?:think|thinking|thought|reasoning)\s*>", re.IGNORECASE)
+_TAG = re.compile(r"<\s*(/?)\s*(?:think|thinking|thought|reasoning)\s*>", re.IGNORECASE)
 _THINKING_HEADING = re.compile(r"[ \t]*#{1,6}[ \t]*\**[ \t]*Thinking\b[ \t]*\**[ \t]*:?[ \t]*\**[ \t]*", re.IGNORECASE)
 _FILLER = re.compile(
     r"\W*(?:(?:alright|all right|okay|ok|hmm+|right|well|so|now|sure|great)\b[\s,.!…:-]*)*"
@@ -61,3 +61,32 @@ def _is_noise(line: str) -> bool:
     if _THINKING_HEADING.fullmatch(line):
         return True
     return any(c.isalpha() for c in line) and _FILLER.fullmatch(line) is not None
+
+
+# What counts as the reply's own conclusion
+
+_FINAL_HEADING = re.compile(r"^[ \t]*#{1,6}[ \t]*\**[ \t]*Final Response\b[^\n]*$", re.IGNORECASE | re.MULTILINE)
+
+
+def final_part(text: str) -> tuple[str, str]:
+    """(what is said outside think tags, what a closed think block says). An unclosed block gives neither.
+
+    A "## Final Response" section is all that is said, wherever it stands.
+    """
+    if headings := list(_FINAL_HEADING.finditer(text)):
+        return text[headings[-1].end() :], ""
+    outside: list[str] = []
+    inside = ""
+    position, opened = 0, False
+    for tag in _TAG.finditer(text):
+        chunk = text[position : tag.start()]
+        if tag[1]:  # closes; without an opening tag the template had opened it in the prompt
+            inside, opened = (chunk if opened else "".join((*outside, chunk))), False
+            outside.clear()
+        elif not opened:
+            outside.append(chunk)
+            opened = True
+        position = tag.end()
+    if not opened:
+        outside.append(text[position:])
+    return "".join(outside), inside

@@ -62,6 +62,7 @@ class Options:
         Words that stand in any sentence (yes, no, a number, a single letter) are not looked for.
         """
         found: list[tuple[int, int, str]] = []
+        taken = bytearray(len(text))
         for option, letters in self.longest_first:
             if len(option) < 4 or option in COMMON_WORDS:
                 continue
@@ -69,9 +70,9 @@ class Options:
             while start >= 0:
                 end = start + len(option)
                 inside_word = start > 0 and option[0].isalnum() and text[start - 1].isalnum()
-                taken = any(start < e and s < end for s, e, _ in found)
-                if not inside_word and not taken and _ends_at(text, end, option):
+                if not inside_word and not any(taken[start:end]) and _ends_at(text, end, option):
                     found.append((start, end, letters))
+                    taken[start:end] = b"\1" * (end - start)
                 start = text.find(option, end)
         return sorted(found)
 

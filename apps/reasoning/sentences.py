@@ -36,7 +36,7 @@ def split_sentences(text: str) -> list[Sentence]:
 
 
 _LINE = re.compile(r"[^\n\r]+")
-_STOP = re.compile(r"[.!?…]+[\"'”’»)\]*_`]*(?=\s)|[。！？]+")
+_STOP = re.compile(r"(?<![.!?…])[.!?…]++[\"'”’»)\]*_`]*+(?=\s)|[。！？]+")
 _LABEL = re.compile(r"[\s>#*_(\"'-]*(?:\d{1,3}|[A-Za-z]|[ivx]{1,4})[.)]\**\s")  # "1. ", "- **B.** ", "iv. "
 
 
@@ -85,7 +85,7 @@ def _ends_sentence(text: str, start: int, mark: int, end: int, last: int) -> boo
         return (text[mark] in "!?" and text[mark] != "…") or not following[0].islower()
     if following[0].islower() and not _MIXED.match(following):
         return False
-    label = _LABEL.match(text, start, end + 1)
+    label = _LABEL.match(text, start, min(end + 1, start + 40))
     if label and label.end() >= end:
         return False  # the number or letter of an item
     word = _WORD.search(text[max(start, mark - 24) : mark + 1])
@@ -93,7 +93,7 @@ def _ends_sentence(text: str, start: int, mark: int, end: int, last: int) -> boo
     if before in _OPENS:
         return False
     if before in _UNITS:
-        return following[0].isupper() or not following[0].isalnum()
+        return following[0].isupper() or not following[0].isalnum() or _MIXED.match(following) is not None
     if len(before) == 1 and before.isalpha() and end == mark + 1:
         return not _names_option(text, start, mark, end, last, following)
     return True
@@ -109,13 +109,13 @@ _NEW_SENTENCE = re.compile(
 
 def _names_option(text: str, start: int, mark: int, end: int, last: int, following: str) -> bool:
     """ "The answer is D. Replace potassium.": the letter and the option's words are one statement; also initials."""
-    head = text[start:mark]
+    head = text[max(start, mark - 60) : mark]
     if re.search(r"(?:\b(?:Dr|Mr|Mrs|Ms|Prof)\.|\b[A-Z]\.)\s*[A-Z]$", head):
         return True
     if not _BEFORE_LETTER.search(head) or _NEW_SENTENCE.match(following):
         return False
     rest = _STOP.search(text, end, last)
-    return head.rstrip("*_(\"' ABCDEFGHIJ").endswith(":") or rest is None or not text[rest.end() : last].strip()
+    return head.rstrip("*_(\"' ABCDEFGHIJ").endswith(":") or rest is None or rest.end() == last
 
 
 # What a page may fold away, and where it may jump
@@ -156,7 +156,8 @@ def opening_length(sentences: Sequence[Sentence], stem: str = "") -> int:
 
 
 _FINAL_HEADING = re.compile(
-    r"\W*(?:\d+[.)])?\W*(?:final (?:response|answer|conclusion)|conclusion|in conclusion|in summary)\b", re.IGNORECASE
+    r"\W*+(?:\d++[.)]\W*+)?(?:final (?:response|answer|conclusion)|conclusion|in conclusion|in summary)\b",
+    re.IGNORECASE,
 )
 _CONCLUDES = re.compile(
     r"\W*(?:so,? )?(?:thus|therefore|hence|in conclusion|in summary|to conclude|overall|ultimately|"

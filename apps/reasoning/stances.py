@@ -8,11 +8,12 @@ and arguments spread over sentences are missed.
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from apps.reasoning.option_text import LETTERS, Options, fold, plain, prepare_options
+from apps.reasoning.option_text import Options, fold, plain, prepare_options
 from apps.reasoning.sentences import Sentence
 
 Stance = Literal["for", "against", "wavers", "named", "silent"]
@@ -95,12 +96,25 @@ _QUESTION = re.compile(r"\?\W*$")
 
 
 def _leans(text: str, known: Options) -> Iterator[tuple[str, _Lean]]:
+    """The lean of each naming: of its clause, up to another option on either side."""
     named = _named(text, known)
-    for index, (start, end, letter) in enumerate(named):
-        before = max((m.start() for m in _TURN.finditer(text, 0, start)), default=0)
-        before = max([before, *(e for _, e, other in named[:index] if other != letter)])
-        until = next((s for s, _, other in named[index + 1 :] if other != letter), len(text))
-        yield letter, "named" if _QUESTION.search(text) else _lean(text[before:start] + " " + text[end:until])
+    if not named:
+        return
+    turns = [0, *(m.start() for m in _TURN.finditer(text))]
+    asks = _QUESTION.search(text, max(0, len(text) - 40)) is not None
+    until = [len(text)] * len(named)  # where the next other option is named
+    for i in range(len(named) - 2, -1, -1):
+        until[i] = named[i + 1][0] if named[i + 1][2] != named[i][2] else until[i + 1]
+    other_ends, end_of_run = 0, 0
+    for i, (start, end, letter) in enumerate(named):
+        if i and named[i - 1][2] != letter:
+            other_ends = end_of_run
+        end_of_run = end
+        first = max(turns[bisect_right(turns, max(start - 1, 0)) - 1], other_ends, start - _CLAUSE)
+        yield letter, "named" if asks else _lean(text[first:start] + " " + text[end : min(until[i], end + _CLAUSE)])
+
+
+_CLAUSE = 300  # characters looked at on either side
 
 
 def _lean(clause: str) -> _Lean:
@@ -112,10 +126,10 @@ def _lean(clause: str) -> _Lean:
 def _named(text: str, known: Options) -> list[tuple[int, int, str]]:
     """(start, end, letter) in order; a letter beside its option's words is one naming."""
     found = [(s, e, letters) for s, e, letters in known.within(fold(text)) if len(letters) == 1]
+    near = {(letter, at) for s, e, letter in found for at in range(s - 3, e + 4)}
     for match in _LETTER.finditer(text):
-        letter = next(group for group in match.groups() if group)
-        if letter in known.letters and not any(
-            s <= match.start() + 2 and match.start() - 3 <= e and letter == o for s, e, o in found
-        ):
-            found.append((match.start(), match.end(), letter))
-    return sorted(found, key=lambda item: (item[0], LETTERS.index(item[2])))
+        group = match.lastindex or 0
+        letter, (start, end) = match[group], match.span(group)
+        if letter in known.letters and not {(letter, start), (letter, end)} & near:
+            found.append((start, end, letter))
+    return sorted(found)
