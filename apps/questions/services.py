@@ -118,9 +118,10 @@ def _import(
     report.moved = staging.move_splits()
     report.created = staging.insert_rows(benchmark_id=owner.pk, batch_id=batch.pk)
     report.existing = report.read - report.created - report.skipped
-    report.duplicates = staging.link_duplicates(batch_id=batch.pk)
-    staging.flag_conflicting_keys()
-    report.flagged, report.flags = staging.count_flags(batch_id=batch.pk)
+    if report.created or report.moved:
+        report.duplicates = staging.link_duplicates(batch_id=batch.pk)
+        staging.flag_conflicting_keys()
+        report.flagged, report.flags = staging.count_flags(batch_id=batch.pk)
     batch.report = report.as_json()
     batch.save(update_fields=("report",))
 

@@ -102,11 +102,12 @@ def move_splits() -> int:
 
 
 def insert_rows(*, benchmark_id: int, batch_id: int) -> int:
-    """Returns how many are new."""
+    """Returns how many are new. Stored rows are left out first: PostgreSQL would build the search column of each."""
     with connection.cursor() as cursor:
         cursor.execute(
             f"INSERT INTO questions_question (uid, {_COLUMNS}, benchmark_id, batch_id, created_at) "  # noqa: S608
-            f"SELECT uid, {_COLUMNS}, %s, %s, now() FROM import_stage ON CONFLICT (uid) DO NOTHING",
+            f"SELECT uid, {_COLUMNS}, %s, %s, now() FROM import_stage s "
+            "WHERE NOT EXISTS (SELECT FROM questions_question q WHERE q.uid = s.uid) ON CONFLICT (uid) DO NOTHING",
             [benchmark_id, batch_id],
         )
         return int(cursor.rowcount)
