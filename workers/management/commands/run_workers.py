@@ -32,6 +32,6 @@ class Command(BaseCommand):
             while not stop.wait(1):
                 close_old_connections()
                 try:
-                    build_queued_exports()
+                    build_queued_exports(should_stop=stop.is_set)
                 except Exception:
                     log.exception("exports: trying again")
