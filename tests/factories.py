@@ -106,6 +106,13 @@ def make_run_question(run: Run, question: Question, **fields: Any) -> RunQuestio
 
 
 def make_call(run: Run, question: Question, stage: str = "generate", item: str = "", **fields: Any) -> Call:
+    call = new_call(run, question, stage, item, **fields)
+    call.save(force_insert=True)
+    return call
+
+
+def new_call(run: Run, question: Question, stage: str, item: str, **fields: Any) -> Call:
+    """Not saved yet; so are all that `new_…` makes."""
     prompt = make_prompt(stage)
     defaults: dict[str, Any] = {
         "endpoint": "judge" if stage in ("verify", "rank", "reverify") else "qwen2.5-72b",
@@ -121,19 +128,25 @@ def make_call(run: Run, question: Question, stage: str = "generate", item: str =
         "fingerprint": "reasonmed-simulated",
         "created_at": timezone.now(),
     }
-    return Call.objects.create(run=run, question=question, stage=stage, item=item or "x", **(defaults | fields))
+    return Call(run=run, question=question, stage=stage, item=item or "x", **(defaults | fields))
 
 
 def make_prompt(name: str) -> PromptVersion:
     text = f"Stage: {name}\nDo what the stage asks."
-    return PromptVersion.objects.get_or_create(
-        sha256=hashlib.sha256(text.encode()).hexdigest(), defaults={"name": name, "text": text}
-    )[0]
+    prompt = PromptVersion(sha256=hashlib.sha256(text.encode()).hexdigest(), name=name, text=text)
+    PromptVersion.objects.bulk_create([prompt], ignore_conflicts=True)
+    return prompt
 
 
 def make_path(
     run: Run, question: Question, *, generator: str = "qwen2.5-72b", sample: int = 1, **fields: Any
 ) -> ReasoningPath:
+    path = new_path(run, question, generator=generator, sample=sample, **fields)
+    path.save()
+    return path
+
+
+def new_path(run: Run, question: Question, *, generator: str, sample: int, **fields: Any) -> ReasoningPath:
     answer = fields.get("answer", question.key_letter)
     text = fields.setdefault("text", path_text(question, answer))
     defaults: dict[str, Any] = {
@@ -145,9 +158,7 @@ def make_path(
         "temperature": (0.7, 0.9, 1.0)[(sample - 1) % 3],
         "raw": text,
     }
-    return ReasoningPath.objects.create(
-        run=run, question=question, generator=generator, sample=sample, **(defaults | fields)
-    )
+    return ReasoningPath(run=run, question=question, generator=generator, sample=sample, **(defaults | fields))
 
 
 def path_text(question: Question, answer: str) -> str:
@@ -161,6 +172,12 @@ def path_text(question: Question, answer: str) -> str:
 
 def make_verdict(path: ReasoningPath, *, run: Run | None = None, label: str = Label.CORRECT, **fields: Any) -> Verdict:
     """A judge's verdict; with `reviewer`, a person's."""
+    verdict = new_verdict(path, run=run, label=label, **fields)
+    verdict.save()
+    return verdict
+
+
+def new_verdict(path: ReasoningPath, *, run: Run | None = None, label: str, **fields: Any) -> Verdict:
     passed = {Label.CORRECT: (True, True, True), Label.ERROR: (False, True, True), Label.UNJUDGED: (None, None, None)}
     axes = dict(zip(("correctness", "coherence", "factuality"), passed[Label(label)], strict=True))
     fields.setdefault(
@@ -172,20 +189,22 @@ def make_verdict(path: ReasoningPath, *, run: Run | None = None, label: str = La
     if "reviewer" in fields:
         fields.setdefault("source", VerdictSource.PERSON)
         fields.setdefault("project", path.run.project)
-        return Verdict.objects.create(path=path, label=label, **(axes | fields))
-    return Verdict.objects.create(
-        path=path, run=run or path.run, source=VerdictSource.JUDGE, label=label, **(axes | fields)
-    )
+        return Verdict(path=path, label=label, **(axes | fields))
+    return Verdict(path=path, run=run or path.run, source=VerdictSource.JUDGE, label=label, **(axes | fields))
 
 
 def make_path_label(
     path: ReasoningPath, *, run: Run | None = None, label: str = Label.CORRECT, **fields: Any
 ) -> PathLabel:
+    made = new_path_label(path, run=run, label=label, **fields)
+    made.save()
+    return made
+
+
+def new_path_label(path: ReasoningPath, *, run: Run | None = None, label: str, **fields: Any) -> PathLabel:
     contradiction = label == Label.CORRECT and path.answer not in ("", path.question.key_letter)
     defaults: dict[str, Any] = {"judge_label": label, "source": VerdictSource.JUDGE, "contradiction": contradiction}
-    return PathLabel.objects.create(
-        run=run or path.run, path=path, question_id=path.question_id, label=label, **(defaults | fields)
-    )
+    return PathLabel(run=run or path.run, path=path, question_id=path.question_id, label=label, **(defaults | fields))
 
 
 def make_judged_question(run: Run, question: Question, *, errors: int, **fields: Any) -> list[ReasoningPath]:
@@ -195,17 +214,20 @@ def make_judged_question(run: Run, question: Question, *, errors: int, **fields:
     """
     slots = [(g["name"], n) for g in run.config["generators"] for n in range(1, len(g["temperatures"]) + 1)]
     wrong = LETTERS[(question.key + 1) % len(question.options)]
-    paths = []
+    paths, labels = [], []
     for place, (generator, sample) in enumerate(slots):
         error = place >= len(slots) - errors
         contradicts = place == 0 and not error and errors % 2 == 1
-        call = make_call(run, question, "generate", f"{generator}/{sample}", endpoint=generator)
+        call = new_call(run, question, "generate", f"{generator}/{sample}", endpoint=generator)
         answer = wrong if error or contradicts else question.key_letter
-        path = make_path(run, question, generator=generator, sample=sample, call=call, answer=answer)
-        label = Label.ERROR if error else Label.CORRECT
-        make_verdict(path, label=label, call=make_call(run, question, "verify", f"path:{path.pk}"))
-        make_path_label(path, label=label)
-        paths.append(path)
+        paths.append(new_path(run, question, generator=generator, sample=sample, call=call, answer=answer))
+        labels.append(Label.ERROR if error else Label.CORRECT)
+    Call.objects.bulk_create(path.call for path in paths)
+    ReasoningPath.objects.bulk_create(paths)
+    calls = Call.objects.bulk_create(new_call(run, question, "verify", f"path:{path.pk}") for path in paths)
+    judged = list(zip(paths, labels, calls, strict=True))
+    Verdict.objects.bulk_create(new_verdict(path, label=label, call=call) for path, label, call in judged)
+    PathLabel.objects.bulk_create(new_path_label(path, label=label) for path, label, _ in judged)
     make_run_question(run, question)
     write_down(run, question, assess_now(run, question))
     if fields:
