@@ -67,14 +67,22 @@ def _is_noise(line: str) -> bool:
 
 _FINAL_HEADING = re.compile(r"^[ \t]*#{1,6}[ \t]*\**[ \t]*Final Response\b[^\n]*$", re.IGNORECASE | re.MULTILINE)
 
+_LEADING_THINKING = re.compile(r"\s*#{1,6}[ \t]*\**[ \t]*Thinking\b[^\n]*(?:\n|$)", re.IGNORECASE)
+_HEADING = re.compile(r"^[ \t]*#{1,6}[ \t]*\**[ \t]*\w", re.MULTILINE)
+_FINAL_LINE = re.compile(r"\W*(?:final )?answer\W*:", re.IGNORECASE)
+
 
 def final_part(text: str) -> tuple[str, str]:
     """(what is said outside think tags, what a closed think block says). An unclosed block gives neither.
 
-    A "## Final Response" section is all that is said, wherever it stands.
+    A "## Final Response" section is all that is said, wherever it stands. A "## Thinking" section that no other
+    follows is an unclosed block too, except for a last line "Final answer: …".
     """
     if headings := list(_FINAL_HEADING.finditer(text)):
         return text[headings[-1].end() :], ""
+    if (thinking := _LEADING_THINKING.match(text)) and not _HEADING.search(text, thinking.end()):
+        last = text.rstrip().rpartition("\n")[2]
+        return (last, "") if _FINAL_LINE.match(last) else ("", "")
     outside: list[str] = []
     inside = ""
     position, opened = 0, False
