@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from apps.exports.records import TITLES
+from apps.reasoning.words import reason_words
 
 STAGE_ROLES = {
     "generate": "wrote paths",
@@ -84,7 +85,11 @@ def _composition(manifest: Mapping[str, Any]) -> str:
     rows.append(("**Total**", "", total["total"], total["exported"], manifest["records"]))
     table = _table(("Benchmark", "Split", "Questions in the run", "Exported", "Records"), rows)
     reasons = [("exported", "", total["exported"])]
-    reasons += [(state, _cell(reason), n) for state in ("excluded", "waiting") for reason, n in manifest[state].items()]
+    reasons += [
+        (state, _cell(reason_words(reason)), n)
+        for state in ("excluded", "waiting")
+        for reason, n in manifest[state].items()
+    ]
     reasons.append(("**Total**", "", total["total"]))
     return (
         f"## Composition\n\n{table}\nEvery question of the run:\n\n{_table(('State', 'Reason', 'Questions'), reasons)}"

@@ -15,6 +15,7 @@ from apps.reasoning.models import QuestionState, Run, Tier
 
 HELD_OUT = "held_out"  # why a ready question stays: it is held out and the run does not allow that
 WRITING_STAGES = ("generate", "refine", "regenerate", "summarise", "import")  # whose texts leave
+STAGES = ("import", "generate", "verify", "rank", "refine", "regenerate", "reverify", "summarise")
 NO_TERMS = "not recorded"
 
 
@@ -142,7 +143,7 @@ def manifest_of(
         "overridden_records": tally.people_overrode,
         "models": [
             {"stage": stage, "model": model, "terms": terms, "records": n}
-            for (stage, model, terms), n in sorted(tally.models.items())
+            for (stage, model, terms), n in sorted(tally.models.items(), key=_by_stage)
         ],
         "warnings": tally.warnings,
         "prompts": dict(sorted(run.config.get("prompts", {}).items())),
@@ -150,6 +151,12 @@ def manifest_of(
         "configuration_sha256": run.config_hash,
         "paths_from": _paths_from(run),
     }
+
+
+def _by_stage(item: tuple[tuple[str, str, str], int]) -> tuple[int, tuple[str, str, str]]:
+    """In the order of the pipeline."""
+    stage = item[0][0]
+    return (STAGES.index(stage) if stage in STAGES else len(STAGES)), item[0]
 
 
 def public_configuration(run: Run) -> dict[str, Any]:
