@@ -34,11 +34,11 @@ def main() -> None:
     prepare_django()
     from tests.bench import bench_import, bench_run
 
-    load = os.getloadavg()[0]
-    parts = [table("Run", bench_run.run(**given)), table("Import", bench_import.run())]
     words = "".join(f" --{name} {value}" for name, value in given.items())
+    introduction = _introduction(f"python -m tests.bench{words}", os.getloadavg()[0])
+    parts = [table("Run", bench_run.run(**given)), table("Import", bench_import.run())]
     PAGE.parent.mkdir(exist_ok=True)
-    PAGE.write_text(_introduction(f"python -m tests.bench{words}", load) + "\n".join(parts), encoding="utf-8")
+    PAGE.write_text(introduction + "\n".join(parts), encoding="utf-8")
     print(PAGE.read_text(encoding="utf-8"))
 
 
@@ -70,7 +70,7 @@ def _introduction(command: str, load: float) -> str:
         system=f"{platform.system()} {platform.machine()}",
         python=platform.python_version(),
         load=load,
-        postgres=str(connection.info.server_version // 10_000),  # type: ignore[attr-defined]
+        postgres=connection.pg_version // 10_000,  # type: ignore[attr-defined]
     )
 
 
