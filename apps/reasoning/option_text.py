@@ -13,7 +13,7 @@ COMMON_WORDS = frozenset(("yes", "no", "maybe", "none", "true", "false", "both",
 
 _MARKS = re.compile(r"\\(?:text|textbf|textit|mathrm|mathbf|mathit|bf|rm)\b|\\[()\[\],;! ]|[$~{}]|(?<!\w)_+|_+(?!\w)")
 _INVISIBLE = re.compile("[\u00ad\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]")
-_SPACE = re.compile(r"[^\S\n]+")
+_SPACE = re.compile(r"[^\S\n]{2,}|[^\S\n ]")
 
 
 def plain(text: str) -> str:
