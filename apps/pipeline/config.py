@@ -140,6 +140,7 @@ class RunConfig(Frozen):
     unjudged_policy: Literal["wait", "count_as_error", "exclude"] = "wait"
     schema_retries: Annotated[int, Field(ge=0, le=10)] = 2
     prompts: dict[str, str] = {}
+    paths_from: str = ""  # the run whose paths are judged, filled in at creation
     imported: bool = False  # the paths came from a file: no generator is asked, and none needs an endpoint
 
     @model_validator(mode="after")
@@ -150,7 +151,9 @@ class RunConfig(Frozen):
         generators = [g.name for g in self.generators]
         if len(set(generators)) != len(generators):
             raise ValueError("generators: two have the same name")
-        used = [] if self.imported else [(f"generators.{g.name}", g.endpoint) for g in self.generators]
+        used = (
+            [] if self.imported or self.paths_from else [(f"generators.{g.name}", g.endpoint) for g in self.generators]
+        )
         used += [(stage, getattr(self, stage).endpoint) for stage in STAGES_WITH_ENDPOINT]
         missing = [f"{where}.endpoint: no endpoint is named {name!r}" for where, name in used if name not in names]
         if missing:

@@ -38,5 +38,5 @@ def lane_of(config: RunConfig, item: Item) -> str:
 
 def lanes_of(config: RunConfig) -> list[str]:
     """Every lane of a run, in the order of the stages."""
-    generate = [] if config.imported else [f"generate@{g.endpoint}" for g in config.generators]
+    generate = [] if config.imported or config.paths_from else [f"generate@{g.endpoint}" for g in config.generators]
     return list(dict.fromkeys(generate + [f"{s}@{endpoint_name(config, s)}" for s in STAGES[1:]]))

@@ -105,6 +105,7 @@ def _freeze(config: RunConfig, paths_from: Run | None) -> RunConfig:
         known = {e["name"] for e in data["endpoints"]}
         data["endpoints"] += [e for e in paths_from.config["endpoints"] if e["name"] not in known]
         data["generators"] = paths_from.config["generators"]
+        data["paths_from"] = paths_from.name
     try:
         return RunConfig.model_validate(data)
     except ValueError as error:
