@@ -17,8 +17,8 @@
     const dialog = root.closest("dialog");
     if (dialog && !dialog.open) dialog.showModal();
     announce(root);
-    focusErrors(root);
   });
+  addEventListener("htmx:afterSettle", (event) => focusErrors(event.target));
   addEventListener("htmx:beforeRequest", (event) => event.detail.target?.setAttribute("aria-busy", "true"));
   addEventListener("htmx:afterRequest", (event) => event.detail.target?.removeAttribute("aria-busy"));
   addEventListener("htmx:sendError", () => {
