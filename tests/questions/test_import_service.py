@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 import json
+from pathlib import Path
 
 import pytest
 from django.core.management import call_command
 
+from apps.questions import services as import_services
 from apps.questions.importers.base import CONFLICTING_KEY
 from apps.questions.models import ImportBatch, Question
 from apps.questions.selectors import composition, contamination, key_conflicts
@@ -375,3 +377,21 @@ class TestCommands:
         _code, text = self.run(capsys, "composition")
         assert "194,925" in text
         assert "professional_medicine" in text
+
+
+def test_the_shipped_sample_comes_in_whole():
+    sample = Path(import_services.__file__).parent / "sample"
+    reports = [
+        import_questions(benchmark=benchmark, path=path, split=split)
+        for benchmark, split, pattern in (
+            ("medqa", "train", "medqa_train.jsonl"),
+            ("medmcqa", "train", "medmcqa_train.jsonl"),
+            ("pubmedqa", "train", "pubmedqa_train.json"),
+            ("mmlu", "", "mmlu/*.csv"),
+        )
+        for path in sorted(sample.glob(pattern))
+    ]
+    assert (
+        sum(report.created for report in reports) == Question.objects.trainable().canonical().unflagged().count() == 103
+    )
+    assert not any(report.problems for report in reports)
