@@ -155,6 +155,14 @@ class Desk:
     failures: list[Failure]
 
     @property
+    def headings(self) -> list[str]:
+        """The temperatures, unless the paths do not say theirs (a lab's own, imported)."""
+        known = any(v.path.temperature is not None for v in self.views.values() if v.path.origin in BASE_ORIGINS)
+        if known or not self.views:
+            return self.layout.headings
+        return [f"Sample {column + 1}" for column in range(self.layout.columns)]
+
+    @property
     def overrides(self) -> int:
         return sum(view.overridden for view in self.views.values())
 

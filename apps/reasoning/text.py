@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+# What asks, where no full stop stands before it (after a table of findings)
+_ASKS = re.compile(r"\s(?=(?:Which|What|How|Where|When|Why|Who)\b[^.?!]*\?\s*$)")
 _SENTENCE_END = re.compile(r"(?<=[.?!:])\s+(?=[A-Z(\"“])")
 
 
@@ -16,9 +18,12 @@ class Stem:
 
 def split_stem(stem: str) -> Stem:
     """Paragraphs of the vignette, and the ask apart, so that it can stay beside the options."""
-    parts = _SENTENCE_END.split(stem.strip())
-    ask = parts[-1] if len(parts) > 1 and parts[-1].rstrip().endswith(("?", ":")) else ""
-    body = stem.strip()[: len(stem.strip()) - len(ask)].strip() if ask else stem.strip()
+    whole = stem.strip()
+    last = _SENTENCE_END.split(whole)[-1]
+    ask = _ASKS.split(last)[-1]
+    if ask == whole or not ask.endswith(("?", ":")):
+        ask = ""
+    body = whole[: len(whole) - len(ask)].strip()
     return Stem(tuple(p.strip() for p in re.split(r"\n\s*\n|\n", body) if p.strip()), ask)
 
 
