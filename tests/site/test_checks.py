@@ -22,6 +22,7 @@ def test_the_configuration_of_the_tests_passes_and_the_checks_are_registered() -
     assert [message for message in run_checks() if str(message.id).startswith("reasonmed.")] == []
 
 
+@pytest.mark.filterwarnings("ignore:Overriding setting DATABASES")
 @pytest.mark.parametrize(
     ("check", "changed", "expected"),
     [
