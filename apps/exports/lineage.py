@@ -34,6 +34,10 @@ from apps.reasoning.models import (
 )
 
 PAGE = 200  # questions a read
+PATH_FIELDS = (
+    "run_id", "question_id", "origin", "generator", "sample", "parent_id", "revision", "current", "model",
+    "temperature", "seed", "call_id",
+)  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -115,24 +119,18 @@ class _Evidence:
         )
         chosen = {s.path_id for s in _flat(self.selections)} | {s.source_id for s in _flat(self.selections)}
         self._read_paths(question_ids, {pk for pk in chosen if pk})
-        path_ids = list(self.paths)
-        self.labels = {
-            (p.path_id): p
-            for p in PathLabel.objects.filter(run=run, question_id__in=question_ids, path_id__in=path_ids)
-        }
-        judged = Q(source=VerdictSource.JUDGE, run=run) | (
-            ~Q(source=VerdictSource.JUDGE) & Q(project=run.project_id, counts=True)
-        )
+        self.labels = {p.path_id: p for p in PathLabel.objects.filter(run=run, question_id__in=question_ids)}
+        judged = Q(source=VerdictSource.JUDGE, run=run)
+        said = ~Q(source=VerdictSource.JUDGE) & Q(project=run.project_id, counts=True)
+        verdicts = Verdict.objects.filter(judged | said, path__question_id__in=question_ids, current=True)
         self.verdicts = _grouped(
-            Verdict.objects.filter(judged, path_id__in=path_ids, current=True)
-            .defer("reason", "details")
-            .order_by("id"),
-            "path_id",
+            verdicts.only("path_id", "label", "source", "reviewer_id", "call_id").order_by("id"), "path_id"
         )
-        scores = RankScore.objects.filter(run=run, path_id__in=path_ids).defer("justification")
-        self.scores = {s.path_id: s for s in scores}
-        self.responses = {r.path_id: r for r in Response.objects.filter(run=run, path_id__in=path_ids, current=True)}
-        self.calls = self._read_calls()
+        scores = RankScore.objects.filter(run=run, path__question_id__in=question_ids)
+        self.scores = {s.path_id: s for s in scores.only("path_id", "score", "call_id")}
+        responses = Response.objects.filter(run=run, path__question_id__in=question_ids, current=True)
+        self.responses = {r.path_id: r for r in responses}
+        self.calls = self._read_calls(question_ids)
 
     def _read_paths(self, question_ids: list[int], chosen: set[int]) -> None:
         """Those that set the tier and this run's rewritings, without texts; the texts of what was chosen."""
@@ -140,20 +138,15 @@ class _Evidence:
         base = Q(run_id=run.paths_run_id, origin__in=BASE_ORIGINS, current=True)
         rewritten = Q(run=run) & ~Q(origin__in=BASE_ORIGINS)
         involved = ReasoningPath.objects.filter(base | rewritten | Q(pk__in=chosen), question_id__in=question_ids)
-        self.paths = {p.pk: p for p in involved.defer("raw", "text").order_by("id")}
+        self.paths = {p.pk: p for p in involved.only(*PATH_FIELDS).order_by("id")}
         self.texts = dict(ReasoningPath.objects.filter(pk__in=chosen).values_list("pk", "text"))
         self.paths_of = _grouped(self.paths.values(), "question_id")
 
-    def _read_calls(self) -> dict[UUID, Call]:
-        owners: Iterable[Any] = (
-            *self.paths.values(),
-            *_flat(self.verdicts),
-            *self.scores.values(),
-            *self.responses.values(),
-        )
-        ids = {owner.call_id for owner in owners if owner.call_id}
-        wanted = Call.objects.filter(pk__in=ids).only("run_id", "stage", "endpoint", "model", "prompt", "simulated")
-        return {call.pk: call for call in wanted}
+    def _read_calls(self, question_ids: list[int]) -> dict[UUID, Call]:
+        """All calls of the questions in the run and in the one its paths come from: an index walk."""
+        runs = {self.run.pk, self.run.paths_run_id}
+        calls = Call.objects.filter(run_id__in=runs, question_id__in=question_ids)
+        return {c.pk: c for c in calls.only("run_id", "stage", "endpoint", "model", "prompt", "simulated")}
 
     def attach(self, asked: Asked) -> None:
         question_id = asked.row.question_id
