@@ -193,7 +193,7 @@ def test_the_example_in_the_documentation_is_accepted_and_differs_only_in_its_se
 def test_the_example_shows_every_field():
     shown = tomllib.loads(EXAMPLE.read_text(encoding="utf-8"))
 
-    assert set(RunConfig.model_fields) - set(shown) == {"prompts", "imported"}
+    assert set(RunConfig.model_fields) - set(shown) == {"prompts", "imported", "paths_from"}
     config = load_config(EXAMPLE)
     for one, table in ((config.cutoffs, shown["cutoffs"]), (config.questions, shown["questions"])):
         assert set(type(one).model_fields) == set(table)
