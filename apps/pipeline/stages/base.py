@@ -32,8 +32,10 @@ class Material:
     reasons: dict[int, str] = field(default_factory=dict)  # Error path id -> the reason given
 
     def listed_reasons(self, first: int | None = None) -> str:
-        """Reasons given against the question's Error paths, one a line; that of `first` on top."""
-        ordered = sorted(self.reasons.items(), key=lambda pair: (pair[0] != first, pair[0]))
+        """Reasons given against the question's Error paths, one a line in grid order; that of `first` on top."""
+        ordered = sorted(
+            self.reasons.items(), key=lambda pair: (pair[0] != first, self.slots.get(pair[0], ("", 0)), pair[0])
+        )
         return "\n".join(f"- {reason}" for _, reason in ordered) or "- none recorded"
 
 
