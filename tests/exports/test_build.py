@@ -18,8 +18,16 @@ from apps.exports.lineage import read_pages
 from apps.exports.records import VARIANTS
 from apps.pipeline.models import Call
 from apps.questions.models import Question
-from apps.reasoning.models import PathLabel, RankScore, ReasoningPath, Response, RunQuestion, Selection
-from tests.factories import make_call, make_finished_run, make_question, make_run_question, make_user, make_verdict
+from apps.reasoning.models import PathLabel, RankScore, ReasoningPath, Response, RunQuestion, Selection, Verdict
+from tests.factories import (
+    make_call,
+    make_finished_run,
+    make_question,
+    make_run,
+    make_run_question,
+    make_user,
+    make_verdict,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -205,6 +213,24 @@ def test_the_way_back_from_a_record(tmp_path):
     assert Call.objects.filter(pk__in=refined["calls"], run=run, question=path.question).count() == len(
         refined["calls"]
     )
+
+
+def test_a_run_that_judges_imported_paths_of_another(tmp_path):
+    lab = make_finished_run(5)
+    run = make_run(name="judges", state="finished", paths_from=lab)
+    for model in (RunQuestion, Verdict, PathLabel, RankScore, Selection, Response):
+        model.objects.filter(run=lab).update(run=run)
+    ReasoningPath.objects.filter(run=lab, origin__in=("refined", "regenerated")).update(run=run)
+    ReasoningPath.objects.filter(run=lab).update(origin="imported", call=None, model="lab-model")
+
+    manifest = export(run, tmp_path / "out")
+
+    assert manifest["paths_from"]["run"] == lab.name
+    assert [t["path"]["id"] for t in rows(tmp_path / "out" / "provenance.jsonl") if t["path"]["origin"] == "imported"]
+    wrote = [m for m in manifest["models"] if m["stage"] in ("import", "generate")]
+    assert [(m["stage"], m["model"], m["terms"]) for m in wrote] == [("import", "lab-model", "not recorded")]
+    assert any("lab-model" in warning for warning in manifest["warnings"])
+    assert "generate" not in manifest["simulated_by_stage"]
 
 
 def test_people_leave_under_a_pseudonym(tmp_path):
