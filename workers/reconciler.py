@@ -32,8 +32,9 @@ class Reconciler(threading.Thread):
             try:
                 if self._lead():
                     reconcile(self._sent)
-            except Exception:
-                log.exception("reconciler: trying again")
+            except Exception as error:  # a broker or database that is away comes back; the rest is said once a round
+                log.warning("reconciler: %s: %s; trying again", type(error).__name__, str(error).split("\n")[0])
+                log.debug("reconciler", exc_info=True)
                 connection.close()
             self.stopping.wait(PERIOD_S)
         connection.close()

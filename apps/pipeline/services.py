@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import connection, transaction
@@ -236,9 +235,3 @@ def settle_runs() -> None:
             "UPDATE reasoning_run r SET state = 'running', finished_at = NULL"  # noqa: S608
             f" WHERE state = 'finished' AND NOT (config @> '{{\"imported\": true}}') AND {open_task}"
         )
-
-
-def estimate_calls(*, questions: int, config: RunConfig) -> dict[str, Any]:
-    """Calls a run of this size makes at the published tier shares, before retries."""
-    paths = questions * config.paths_per_question
-    return {"questions": questions, "generate": 0 if config.imported else paths, "verify": paths}

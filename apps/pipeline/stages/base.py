@@ -10,7 +10,7 @@ import orjson
 
 from apps.pipeline.config import RunConfig, StageConfig
 from apps.pipeline.outputs import Output, RejectedError
-from apps.pipeline.prompts import Prompt
+from apps.pipeline.prompts import Prompt, render
 from apps.pipeline.protocol import Message, Reply, Request
 from apps.reasoning.cleaning import sanitize_text
 from apps.reasoning.policy.assess import Item
@@ -73,6 +73,12 @@ def stage_request(
         schema=schema,
         affinity=material.id,
     )
+
+
+def judged_messages(prompt: Prompt, item: Item, material: Material) -> list[Message]:
+    """Question, key, then the path: what the judge and the ranker see, in the order prefix caching wants."""
+    assert item.path is not None
+    return render(prompt, question=material.text, key=material.key_line, path=material.paths[item.path])
 
 
 def require_text(reply: Reply) -> str:

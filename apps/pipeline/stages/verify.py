@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from apps.pipeline.config import RunConfig
 from apps.pipeline.outputs import Output, RejectedError, VerdictOut
-from apps.pipeline.prompts import VERDICT_SCHEMA, Prompt, render
+from apps.pipeline.prompts import VERDICT_SCHEMA, Prompt
 from apps.pipeline.protocol import Reply, Request
-from apps.pipeline.stages.base import Material, parse_json, stage_request, text_field
+from apps.pipeline.stages.base import Material, judged_messages, parse_json, stage_request, text_field
 from apps.reasoning.policy.assess import Item
 
 AXES = ("correctness", "coherence", "factuality")
@@ -17,10 +17,7 @@ class Verify:
         return "verify"
 
     def build(self, config: RunConfig, prompts: dict[str, Prompt], item: Item, material: Material) -> Request:
-        assert item.path is not None
-        messages = render(
-            prompts["verify"], question=material.text, key=material.key_line, path=material.paths[item.path]
-        )
+        messages = judged_messages(prompts["verify"], item, material)
         return stage_request(config, config.judge, messages, item, material, VERDICT_SCHEMA)
 
     def accept(self, config: RunConfig, item: Item, material: Material, request: Request, reply: Reply) -> Output:
