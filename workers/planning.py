@@ -10,6 +10,7 @@ from apps.pipeline.lanes import lane_of
 from apps.pipeline.material import load_material
 from apps.pipeline.models import PromptVersion
 from apps.pipeline.prompts import Prompt, prompt_from_text
+from apps.pipeline.stages import BY_NAME
 from apps.pipeline.stages.base import Material
 from apps.reasoning.facts import load_facts, policy_of
 from apps.reasoning.models import Run
@@ -25,6 +26,10 @@ class RunContext:
     config: RunConfig
     prompts: dict[str, Prompt]
 
+    def prompt_of(self, item: Item) -> str:
+        """The hash of the prompt that asks for this item."""
+        return self.config.prompts[BY_NAME[item.stage].prompt_name(item)]
+
 
 @dataclass(slots=True)
 class Unit:
@@ -36,6 +41,19 @@ class Unit:
     material: Material | None
     left: int = 0
     deferred: str = ""  # why it goes back to be leased again later
+    patient: bool = True  # no item was deferred for a failure of its own
+    retry_in: float | None = None
+
+    def require_material(self) -> Material:
+        assert self.material is not None, "a unit with items has its material"
+        return self.material
+
+    def defer(self, reason: str, *, patient: bool, retry_in: float | None = None) -> None:
+        """It goes back; one item that failed by itself makes the return count."""
+        self.deferred = reason
+        self.patient = self.patient and patient
+        if retry_in is not None:
+            self.retry_in = max(self.retry_in or 0, retry_in)
 
 
 class Planner:

@@ -20,7 +20,9 @@ from apps.reasoning.models import Run, RunState
 from apps.reasoning.policy.assess import Item
 from workers import leases
 from workers.attempts import Result, settle_item
+from workers.channel import Channel
 from workers.planning import Planner, Unit
+from workers.purse import Purse
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -78,6 +80,8 @@ class Pump:
         born = last_beat = last_flush = last_work = time.monotonic()
         dry_until = 0.0
         flushing: asyncio.Future[None] | None = None
+        channel = Channel(self.lane, backend, self._in_db, self.stop)
+        purse = Purse(token, self._in_db)
         while True:
             now = time.monotonic()
             old = now - born > LIFE_S or self.stop()
@@ -93,7 +97,7 @@ class Pump:
                 self._drop_waiting()
             while self.waiting and len(self.flying) < self.limit:
                 unit, item = self.waiting.popleft()
-                self.flying.add(asyncio.create_task(settle_item(unit, item, backend, self.stop)))
+                self.flying.add(asyncio.create_task(settle_item(unit, item, channel, purse, self.stop)))
             due = now - last_flush >= FLUSH_S or sum(b.rows for b in self.batches.values()) >= FLUSH_ROWS
             idle = not self.flying and not self.waiting
             if self.batches and flushing is None and (due or idle):
@@ -136,11 +140,13 @@ class Pump:
         unit = result.unit
         batch = self._batch(unit)
         batch.calls += result.calls
+        batch.released += result.released
         if result.output is not None:
             batch.outputs.append((result.output, result.calls[-1].id))
         if result.failure is not None:
             batch.failures.append(result.failure)
-        unit.deferred = result.deferred or unit.deferred
+        if result.deferred:
+            unit.defer(result.deferred, patient=result.patient, retry_in=result.retry_in)
         unit.left -= 1
         if unit.left == 0:
             self._finish(unit)
@@ -148,17 +154,19 @@ class Pump:
     def _finish(self, unit: Unit) -> None:
         retry_at = None
         if unit.deferred:
-            retry_at = datetime.now(UTC) + timedelta(seconds=min(2**unit.lease.attempts, 60))
-        self._batch(unit).finished.append(Finished(unit.lease.task, unit.lease.seen, retry_at, unit.deferred))
+            pause = unit.retry_in if unit.retry_in is not None else min(2**unit.lease.attempts, 60)
+            retry_at = datetime.now(UTC) + timedelta(seconds=pause)
+        self._batch(unit).finished.append(
+            Finished(unit.lease.task, unit.lease.seen, retry_at, unit.deferred, unit.patient)
+        )
 
     def _drop_waiting(self) -> None:
         """Items not sent yet go back with their tasks, at once."""
         for unit, _item in self.waiting:
             unit.left -= 1
-            unit.deferred = unit.deferred or "handed on"
+            unit.defer(unit.deferred or "handed on", patient=True, retry_in=0)
             if unit.left == 0:
-                batch = self._batch(unit)
-                batch.finished.append(Finished(unit.lease.task, unit.lease.seen, datetime.now(UTC), ""))
+                self._finish(unit)
         self.waiting.clear()
 
     def _batch(self, unit: Unit) -> Batch:

@@ -8,6 +8,7 @@ import time
 
 from django.db import connection
 
+from apps.pipeline.budget import book_unknown
 from apps.pipeline.config import RunConfig
 from apps.pipeline.lanes import lanes_of
 from apps.pipeline.services import settle_runs
@@ -59,6 +60,7 @@ class Reconciler(threading.Thread):
 def reconcile(sent: dict[str, float]) -> None:
     """One round. `sent`: when each lane was last woken."""
     expire_pumps()
+    book_unknown()
     settle_runs()
     for lane in lanes_with_work():
         if time.monotonic() - sent.get(lane, -RESEND_S) >= RESEND_S:

@@ -7,7 +7,7 @@ import ipaddress
 import json
 import re
 import tomllib
-from decimal import Decimal
+from decimal import ROUND_CEILING, Decimal
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 SIMULATED = "simulated"  # base_url of endpoints served by the workbench's own simulator, wherever it listens
+SERVED = "served"  # base_url of endpoints that `serve_models` serves; workers find the addresses in the ledger
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,39}$")]
 
 
@@ -39,6 +40,52 @@ def is_metadata_host(host: str) -> bool:
     return (mapped or address).is_link_local or str(address) == "fd00:ec2::254"
 
 
+def check_base_url(value: str) -> str:
+    """http(s) with a host; no credentials, no query, no cloud metadata address in any of its spellings."""
+    parts = urlsplit(value)
+    usable = parts.scheme in ("http", "https") and parts.hostname and not re.search(r"[\s\\]", value)
+    if not usable or "@" in parts.netloc or parts.query or parts.fragment:
+        raise ValueError('use http(s)://host[:port]/v1, without credentials or query, or "simulated" or "served"')
+    try:
+        parts.port  # noqa: B018 - raises where it is no port
+    except ValueError as error:
+        raise ValueError(f"the port is not one: {error}") from error
+    if is_metadata_host(str(parts.hostname)):
+        raise ValueError("a cloud's metadata address is not a model server")
+    return value.rstrip("/")
+
+
+class ServeConfig(Frozen):
+    """How `serve_models` starts vLLM for an endpoint. What is left out keeps vLLM's own default."""
+
+    model: str = ""  # path or name of the weights; empty: the endpoint's model
+    replicas: Annotated[int, Field(ge=1, le=64)] = 1
+    gpus: tuple[Annotated[int, Field(ge=0)], ...] = ()  # devices of this host, tensor_parallel of them a replica
+    tensor_parallel: Annotated[int, Field(ge=1, le=64)] = 1
+    host: Annotated[str, Field(pattern=r"^[A-Za-z0-9.:_-]+$")] = "127.0.0.1"
+    port: Annotated[int, Field(ge=1024, le=65_535)] | None = None  # of the first replica; left out: free ones
+    max_model_len: Annotated[int, Field(ge=1)] | None = None
+    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] | None = None
+    max_num_seqs: Annotated[int, Field(ge=1)] | None = None
+    dtype: Annotated[str, Field(pattern=r"^[a-z0-9]*$")] = ""
+    reasoning_parser: Annotated[str, Field(pattern=r"^[a-z0-9_]*$")] = ""
+    adapters: dict[Name, str] = {}  # LoRA adapters: name -> path
+    rotate: Annotated[str, Field(pattern=r"^[a-z0-9._-]{0,40}$")] = (
+        ""  # endpoints of one group take turns on the same devices
+    )
+    extra: tuple[
+        Annotated[str, Field(pattern=r"^--[a-z0-9][a-z0-9.-]*(=\S*)?$")], ...
+    ] = ()  # further options of vllm serve
+
+    @model_validator(mode="after")
+    def check_gpus(self) -> ServeConfig:
+        if self.gpus and len(self.gpus) != self.replicas * self.tensor_parallel:
+            raise ValueError(
+                f"gpus: {self.replicas} × {self.tensor_parallel} devices are needed, {len(self.gpus)} named"
+            )
+        return self
+
+
 class EndpointConfig(Frozen):
     """A model behind an OpenAI-compatible URL. The key is named by the environment variable that holds it."""
 
@@ -46,6 +93,16 @@ class EndpointConfig(Frozen):
     base_url: str
     model: Annotated[str, Field(min_length=1)]
     api_key_env: Annotated[str, Field(pattern=r"^([A-Z][A-Z0-9_]*_(API_KEY|TOKEN))?$")] = ""  # never another secret
+    transport: Literal["lean", "sdk", "batch", "engine"] = "lean"
+    provider: Literal["openai", "azure"] = "openai"  # whose dialect the sdk and batch transports speak
+    api_version: Annotated[str, Field(pattern=r"^[a-z0-9-]{0,30}$")] = ""  # Azure's
+    style: Literal["auto", "chat", "reasoning"] = "auto"  # reasoning: max_completion_tokens, no temperature, no top_p
+    replicas: tuple[str, ...] = ()  # further addresses of the same model
+    requests_per_minute: Annotated[int | None, Field(ge=1)] = None
+    tokens_per_minute: Annotated[int | None, Field(ge=1)] = None
+    limit_group: Annotated[str, Field(pattern=r"^[a-z0-9._-]{0,40}$")] = ""  # endpoints that share one limit
+    serve: ServeConfig | None = None
+    batch_requests: Annotated[int, Field(ge=1, le=50_000)] = 50_000  # of a Batch API file
     max_in_flight: Annotated[int, Field(ge=1, le=4096)] = 64
     timeout_s: Annotated[float, Field(gt=0, le=86_400)] = 600
     price_in: Annotated[Decimal, Field(ge=0)] = Decimal(0)  # per million tokens
@@ -56,24 +113,42 @@ class EndpointConfig(Frozen):
     @field_validator("base_url")
     @classmethod
     def check_url(cls, value: str) -> str:
-        """http(s) with a host; no credentials, no query, no cloud metadata address in any of its spellings."""
-        if value == SIMULATED:
-            return value
-        parts = urlsplit(value)
-        usable = parts.scheme in ("http", "https") and parts.hostname and not re.search(r"[\s\\]", value)
-        if not usable or "@" in parts.netloc or parts.query or parts.fragment:
-            raise ValueError('use http(s)://host[:port]/v1, without credentials or query, or "simulated"')
-        try:
-            parts.port  # noqa: B018 - raises where it is no port
-        except ValueError as error:
-            raise ValueError(f"the port is not one: {error}") from error
-        if is_metadata_host(str(parts.hostname)):
-            raise ValueError("a cloud's metadata address is not a model server")
-        return value.rstrip("/")
+        return value if value in (SIMULATED, SERVED) else check_base_url(value)
+
+    @field_validator("replicas")
+    @classmethod
+    def check_replicas(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(check_base_url(url) for url in value)
+
+    @model_validator(mode="after")
+    def check_transport(self) -> EndpointConfig:
+        if self.base_url == SERVED and self.serve is None:
+            raise ValueError('base_url "served" needs a [endpoints.serve] table')
+        if self.replicas and (self.base_url in (SIMULATED, SERVED) or self.transport in ("batch", "engine")):
+            raise ValueError("replicas: only for an endpoint with addresses of its own, lean or sdk")
+        if self.provider == "azure" and not (self.api_version and self.transport in ("sdk", "batch")):
+            raise ValueError('azure needs api_version, and the transport "sdk" or "batch"')
+        return self
 
     @property
     def simulated(self) -> bool:
         return self.base_url == SIMULATED
+
+    @property
+    def free(self) -> bool:
+        """No money is counted: no price is set."""
+        return not (self.price_in or self.price_out or self.price_cached)
+
+    @property
+    def limit_key(self) -> str:
+        """Whose limits it shares: the group's, else those of its host, key and model."""
+        host = urlsplit(self.base_url).netloc or self.base_url
+        return (f"group:{self.limit_group}" if self.limit_group else f"{host}|{self.api_key_env}|{self.model}")[:200]
+
+    def most_it_costs(self, sent: int, max_tokens: int) -> Decimal:
+        """Of a request of `sent` bytes: a byte is at most a token, and no reply is longer than its cap."""
+        dearest = max(self.price_in, self.price_cached or Decimal(0))
+        return ((sent * dearest + max_tokens * self.price_out) / 1_000_000).quantize(Decimal("1e-8"), ROUND_CEILING)
 
     def cost(self, tokens_in: int, tokens_out: int, tokens_cached: int = 0) -> Decimal:
         """In the currency of the prices."""
@@ -110,6 +185,19 @@ class Cutoffs(Frozen):
         return self
 
 
+class BudgetConfig(Frozen):
+    """Money a run may cost, in the currency of the prices. `hard` stops it, `soft` warns."""
+
+    hard: Annotated[Decimal | None, Field(ge=0)] = None
+    soft: Annotated[Decimal | None, Field(ge=0)] = None
+
+    @model_validator(mode="after")
+    def check_order(self) -> BudgetConfig:
+        if self.hard is not None and self.soft is not None and self.soft > self.hard:
+            raise ValueError("soft must not be above hard")
+        return self
+
+
 class QuestionFilter(Frozen):
     """Which questions take part. Empty lists mean all."""
 
@@ -133,6 +221,8 @@ class RunConfig(Frozen):
     summariser: StageConfig
     cutoffs: Cutoffs = Cutoffs()
     questions: QuestionFilter = QuestionFilter()
+    budget: BudgetConfig = BudgetConfig()
+    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")] = "USD"
     seed: int = 20260101
     keep: Annotated[int, Field(ge=1, le=3)] = 2  # paths kept of an easy or medium question
     regenerate: Annotated[int, Field(ge=1, le=3)] = 1  # new paths of a difficult question

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import uuid
 
+from django.conf import settings
 from django.db import models
 from django.db.models import Q
 
@@ -45,6 +46,7 @@ class CallStatus(models.TextChoices):
     OK = "ok"
     RETRIED = "retried"  # the attempt failed or was rejected; another was made
     FAILED = "failed"  # the attempt failed or was rejected, and no further one was made
+    UNKNOWN = "unknown"  # sent, but who sent it died before the reply was booked: the worst case is counted
 
 
 class Call(models.Model):
@@ -64,6 +66,7 @@ class Call(models.Model):
     status = models.CharField(max_length=8, choices=CallStatus)
     error_class = models.CharField(max_length=20, blank=True)
     error = models.CharField(max_length=500, blank=True)
+    excerpt = models.TextField(blank=True)  # the beginning of a reply that was rejected
     finish_reason = models.CharField(max_length=20, blank=True)
     tokens_in = models.PositiveIntegerField(null=True)
     tokens_out = models.PositiveIntegerField(null=True)
@@ -79,6 +82,63 @@ class Call(models.Model):
             models.Index(fields=("run", "question"), name="call_of_question"),
             models.Index(fields=("run", "stage", "error_class"), name="call_failures", condition=~Q(error_class="")),
         )
+
+
+class Reservation(models.Model):
+    """Money set aside for an attempt about to be sent; gone once its Call is written. Only for priced endpoints.
+
+    The id is that of the Call to be. One whose lease died becomes a Call with status `unknown`.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="reservations")
+    lease = models.UUIDField(db_index=True)  # PumpLease.id; the lease's row may be gone already
+    question = models.ForeignKey(Question, on_delete=models.PROTECT, related_name="+", db_index=False)
+    stage = models.CharField(max_length=20)
+    item = models.CharField(max_length=80)
+    endpoint = models.CharField(max_length=60)
+    model = models.CharField(max_length=200)
+    prompt = models.CharField(max_length=64, blank=True)
+    attempt = models.PositiveSmallIntegerField(default=1)
+    amount = models.DecimalField(max_digits=14, decimal_places=8)  # the most the attempt can cost
+    created_at = models.DateTimeField()
+
+
+class RunBudget(models.Model):
+    """A run's money. spent + reserved never passes `hard`; `spent` holds unknown attempts at their worst case."""
+
+    run = models.OneToOneField(Run, on_delete=models.CASCADE, primary_key=True, related_name="money")
+    hard = models.DecimalField(max_digits=14, decimal_places=4, null=True)
+    soft = models.DecimalField(max_digits=14, decimal_places=4, null=True)
+    spent = models.DecimalField(max_digits=18, decimal_places=8, default=0)
+    reserved = models.DecimalField(max_digits=18, decimal_places=8, default=0)
+    stopped_at = models.DateTimeField(null=True)  # when the hard budget paused the run
+    short_of = models.DecimalField(max_digits=14, decimal_places=8, null=True)  # the cost of the call that did not fit
+
+    class Meta:
+        constraints = (
+            models.CheckConstraint(name="run_budget_not_negative", condition=Q(spent__gte=0) & Q(reserved__gte=0)),
+        )
+
+
+class BudgetChange(models.Model):
+    """Who set a run's budget to what; append-only."""
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="budget_changes")
+    hard = models.DecimalField(max_digits=14, decimal_places=4, null=True)
+    soft = models.DecimalField(max_digits=14, decimal_places=4, null=True)
+    by = models.ForeignKey(settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+")
+    at = models.DateTimeField(auto_now_add=True)
+
+
+class RateLimit(models.Model):
+    """What all workers together may send to a provider's model. `key` is EndpointConfig.limit_key."""
+
+    key = models.CharField(max_length=200, primary_key=True)
+    next_request = models.DateTimeField()  # when the next request is due if all granted ones are sent evenly
+    next_token = models.DateTimeField()  # when the tokens reserved and used so far are paid off
+    blocked_until = models.DateTimeField(null=True)  # the provider asked everybody to wait
+    updated_at = models.DateTimeField(auto_now=True)
 
 
 class TaskState(models.TextChoices):
@@ -152,3 +212,85 @@ class Failure(models.Model):
                 fields=("run", "question", "stage", "item"), name="failure_open", condition=Q(resolved_at__isnull=True)
             ),
         )
+
+
+class ServerState(models.TextChoices):
+    STARTING = "starting"
+    READY = "ready"
+    DOWN = "down"  # died; started again after a pause
+    STOPPED = "stopped"  # not its turn, or serve_models ended
+
+
+class ModelServer(models.Model):
+    """A replica of an endpoint that `serve_models` looks after, as its supervisor last saw it."""
+
+    project = models.ForeignKey(Project, on_delete=models.CASCADE, related_name="servers")
+    endpoint = models.CharField(max_length=60)
+    replica = models.PositiveSmallIntegerField(default=0)
+    host = models.CharField(max_length=120)  # where the supervisor runs
+    url = models.CharField(max_length=300, blank=True)  # http://host:port/v1
+    model = models.CharField(max_length=300)
+    state = models.CharField(max_length=10, choices=ServerState, default=ServerState.STARTING)
+    pid = models.PositiveIntegerField(null=True)
+    restarts = models.PositiveIntegerField(default=0)
+    last_error = models.CharField(max_length=500, blank=True)
+    log_tail = models.TextField(blank=True)
+    metrics = models.JSONField(
+        default=dict
+    )  # the last reading: kv_use, running, waiting, preemptions, prefix_hit_rate, …
+    history = models.JSONField(default=list)  # the readings before it, oldest first
+    started_at = models.DateTimeField(null=True)
+    seen_at = models.DateTimeField()  # the supervisor's heartbeat: without one for 30 s the row means nothing
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=("project", "endpoint", "replica"), name="server_replica"),)
+
+
+class BatchState(models.TextChoices):
+    PREPARED = "prepared"  # its requests are written here, nothing is sent yet
+    SUBMITTED = "submitted"
+    TAKEN = "taken"  # every result is in the ledger
+    FAILED = "failed"  # the provider took none of it
+
+
+class BatchJob(models.Model):
+    """A file of requests at a provider's Batch API. Its lease (a PumpLease) holds the tasks while it is away."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="batches")
+    lane = models.CharField(max_length=90)
+    lease = models.UUIDField()
+    state = models.CharField(max_length=10, choices=BatchState, default=BatchState.PREPARED)
+    file_id = models.CharField(max_length=120, blank=True)
+    batch_id = models.CharField(max_length=120, blank=True)
+    status = models.CharField(max_length=20, blank=True)  # the provider's word
+    requests = models.PositiveIntegerField(default=0)
+    completed = models.PositiveIntegerField(default=0)
+    failed = models.PositiveIntegerField(default=0)
+    error = models.CharField(max_length=500, blank=True)
+    created_at = models.DateTimeField(auto_now_add=True)
+    submitted_at = models.DateTimeField(null=True)
+    checked_at = models.DateTimeField(null=True)
+    taken_at = models.DateTimeField(null=True)
+
+    class Meta:
+        indexes = (models.Index(fields=("lane", "state"), name="batch_open"),)
+
+
+class BatchRequest(models.Model):
+    """One request of a batch; `custom_id` is the work's identity: run, question, stage, item and attempt."""
+
+    job = models.ForeignKey(BatchJob, on_delete=models.CASCADE, related_name="items")
+    custom_id = models.CharField(max_length=200)
+    call = models.UUIDField()  # the Call to be, and its Reservation
+    task = models.BigIntegerField()
+    seen = models.BigIntegerField()
+    question = models.ForeignKey(Question, on_delete=models.PROTECT, related_name="+", db_index=False)
+    stage = models.CharField(max_length=20)
+    item = models.CharField(max_length=80)
+    attempt = models.PositiveSmallIntegerField(default=1)
+    body = models.JSONField()
+    done = models.BooleanField(default=False)
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=("job", "custom_id"), name="batch_request"),)

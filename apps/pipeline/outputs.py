@@ -73,11 +73,13 @@ class CallOut:
     created_at: datetime
     error_class: str = ""
     error: str = ""
+    excerpt: str = ""
     finish_reason: str = ""
     tokens_in: int | None = None
     tokens_out: int | None = None
     tokens_cached: int | None = None
     cost: Decimal = Decimal(0)
+    reserved: bool = False  # money was set aside for it under its id
     latency_ms: int = 0
     simulated: bool = False
     fingerprint: str = ""

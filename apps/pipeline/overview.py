@@ -15,7 +15,7 @@ from apps.pipeline.models import Failure
 from apps.questions.models import Benchmark
 from apps.reasoning.layout import Layout, layout_of, uses_simulated_models
 from apps.reasoning.models import Label, QuestionState, Run, RunCounter, RunState, Tier
-from apps.reasoning.selectors import MICRO
+from apps.reasoning.selectors import E8
 
 FAILURES = {
     "connection": "Connection lost or timed out",
@@ -211,7 +211,7 @@ def overview_of(run: Run) -> Overview:
         overridden=counters["overridden"],
         calls=counters["calls"],
         failed_calls=sum(value for key, value in counters.items() if key.startswith("failed:")),
-        cost=counters["cost_micro"] * MICRO,
+        cost=counters["cost_e8"] * E8,
         ready=by_state[QuestionState.READY],
         waiting=by_state[QuestionState.WAITING],
         excluded=by_state[QuestionState.EXCLUDED],

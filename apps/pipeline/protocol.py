@@ -34,6 +34,7 @@ class Request:
     seed: int | None = None
     schema: dict[str, Any] | None = None  # JSON schema of the reply, sent as response_format
     affinity: int = 0
+    base_url: str = ""  # the replica chosen; empty: the endpoint's own address
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +67,23 @@ class ModelError(Exception):
     retry_after: float | None = None
     latency_ms: int = 0
     reply: Reply | None = field(default=None)
+    sent: bool = False  # the model may have answered, and been paid, though no reply came
+
+    @property
+    def maybe_billed(self) -> bool:
+        return self.sent or self.status == 200
 
     def __str__(self) -> str:
         return f"{self.error_class}: {self.message}"
+
+
+class HeldBackError(Exception):
+    """Nothing was sent, through no fault of the request: its model rests, or the worker stops. `retry_in` in seconds."""
+
+    def __init__(self, reason: str, retry_in: float | None = None) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.retry_in = retry_in
 
 
 class Backend(Protocol):

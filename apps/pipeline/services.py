@@ -9,9 +9,10 @@ from django.db import connection, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from apps.pipeline.budget import set_budget
 from apps.pipeline.config import ConfigError, RunConfig
 from apps.pipeline.lanes import lane_of, lanes_of
-from apps.pipeline.models import Endpoint, PromptVersion
+from apps.pipeline.models import Endpoint, PromptVersion, RunBudget
 from apps.pipeline.prompts import load_prompts
 from apps.questions.models import Project, Question
 from apps.reasoning.models import Run, RunQuestion, RunState
@@ -48,6 +49,8 @@ def create_run(
         allow_held_out=allow_held_out,
         created_by=created_by,
     )
+    RunBudget.objects.create(run=run)
+    set_budget(run=run, hard=frozen.budget.hard, soft=frozen.budget.soft, by=created_by)
     for endpoint in frozen.endpoints:
         Endpoint.objects.update_or_create(
             project=project,
@@ -119,8 +122,8 @@ def _take_in(run: Run, chosen: QuerySet[Question], limit: int | None) -> int:
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO reasoning_runquestion (run_id, question_id, benchmark_id, state, reason, pattern, answers, tier,"  # noqa: S608
-            " hold, contradictions, overridden, disputed, records, version, changed_at)"
-            f" SELECT %s, p.id, p.benchmark_id, 'waiting', 'generate', '', '', '', false, 0, false, false, 0, 0, now()"
+            " hold, contradictions, overridden, disputed, records, cost, version, changed_at)"
+            f" SELECT %s, p.id, p.benchmark_id, 'waiting', 'generate', '', '', '', false, 0, false, false, 0, 0, 0, now()"
             f" FROM ({sql}) p",
             [run.pk, *params],
         )

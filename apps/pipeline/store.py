@@ -12,6 +12,7 @@ from typing import Any
 import orjson
 from django.db import connection, transaction
 
+from apps.pipeline.budget import forget_unknown, settle
 from apps.pipeline.lanes import DOWNSTREAM
 from apps.pipeline.outputs import CallOut, FailureOut, Output, PathOut, ResponseOut, ScoreOut, VerdictOut
 from apps.pipeline.services import want_work
@@ -29,6 +30,7 @@ class Finished:
     seen: int
     retry_at: datetime | None = None
     error: str = ""
+    patient: bool = False  # the return is nobody's failure: it does not count as an attempt
 
 
 @dataclass(slots=True)
@@ -40,23 +42,27 @@ class Batch:
     outputs: list[tuple[Output, uuid.UUID]] = field(default_factory=list)
     failures: list[FailureOut] = field(default_factory=list)
     finished: list[Finished] = field(default_factory=list)
+    released: list[uuid.UUID] = field(default_factory=list)  # reservations of attempts that were not sent after all
 
     @property
     def rows(self) -> int:
-        return len(self.calls) + len(self.outputs) + len(self.failures) + len(self.finished)
+        return len(self.calls) + len(self.outputs) + len(self.failures) + len(self.finished) + len(self.released)
 
 
 def flush(batch: Batch, *, lane: str, lease: uuid.UUID) -> bool:
     """Write a batch. False when the pump lost its lease: then only the calls are written (they were paid)."""
     stage = lane.split("@")[0]
     questions = sorted({o.question for o, _ in batch.outputs} | {f.question for f in batch.failures})
+    paid = {c.question for c in batch.calls if c.cost}
     with transaction.atomic(), connection.cursor() as cursor:
-        lock_questions(run=batch.run, question_ids=questions)
+        lock_questions(run=batch.run, question_ids=paid.union(questions))
         cursor.execute("SELECT 1 FROM pipeline_pumplease WHERE id = %s AND expires_at > now() FOR SHARE", [lease])
         held = cursor.fetchone() is not None
-        change = _write_calls(cursor, batch.calls)
+        change = forget_unknown(cursor, run_id=batch.run.pk, ids=[c.id for c in batch.calls if c.reserved])
+        change.update(_write_calls(cursor, batch.calls))
+        change.update(settle(cursor, run_id=batch.run.pk, calls=batch.calls, released=batch.released))
         if held:
-            change += _write_outputs(cursor, batch.run, stage, batch.outputs)
+            change.update(_write_outputs(cursor, batch.run, stage, batch.outputs))
             _write_failures(cursor, batch.run, batch.failures)
             if questions:
                 found = assess_questions(run=batch.run, question_ids=questions)
@@ -90,7 +96,7 @@ def insert_rows(
 _CALL = {
     "id": "uuid", "run_id": "bigint", "question_id": "bigint", "stage": "text", "item": "text", "endpoint": "text",
     "model": "text", "prompt": "text", "params": "jsonb", "seed": "bigint", "attempt": "smallint", "status": "text",
-    "error_class": "text", "error": "text", "finish_reason": "text", "tokens_in": "int", "tokens_out": "int",
+    "error_class": "text", "error": "text", "excerpt": "text", "finish_reason": "text", "tokens_in": "int", "tokens_out": "int",
     "tokens_cached": "int", "cost": "numeric", "latency_ms": "int", "simulated": "bool", "fingerprint": "text",
     "created_at": "timestamptz",
 }  # fmt: skip
@@ -106,7 +112,7 @@ def _write_calls(cursor: Any, calls: Sequence[CallOut]) -> Counter[str]:
     rows = [
         (
             c.id, c.run, c.question, c.stage, c.item, c.endpoint, c.model, c.prompt, orjson.dumps(c.params).decode(), c.seed,
-            c.attempt, c.status, c.error_class, c.error[:500], c.finish_reason[:20], c.tokens_in, c.tokens_out,
+            c.attempt, c.status, c.error_class, c.error[:500], c.excerpt, c.finish_reason[:20], c.tokens_in, c.tokens_out,
             c.tokens_cached, c.cost, c.latency_ms, c.simulated, c.fingerprint[:80], c.created_at,
         )
         for c in calls
@@ -115,7 +121,6 @@ def _write_calls(cursor: Any, calls: Sequence[CallOut]) -> Counter[str]:
     change: Counter[str] = Counter(calls=len(calls))
     for call in calls:
         change[f"calls:{call.stage}"] += 1
-        change["cost_micro"] += int(call.cost * 1_000_000)
         if call.error_class:
             change[f"failed:{call.error_class}"] += 1
     return change
@@ -235,15 +240,16 @@ def _finish_tasks(cursor: Any, lease: uuid.UUID, finished: Sequence[Finished]) -
     cursor.execute(
         """
         UPDATE pipeline_task t SET lease_id = NULL, not_before = n.retry_at, last_error = n.error,
-          attempts = CASE WHEN n.retry_at IS NULL THEN 0 ELSE t.attempts + 1 END,
+          attempts = CASE WHEN n.retry_at IS NULL THEN 0 WHEN n.patient THEN t.attempts ELSE t.attempts + 1 END,
           state = CASE WHEN n.retry_at IS NULL AND t.wanted = n.seen THEN 'idle' ELSE 'ready' END
-        FROM unnest(%s::bigint[], %s::bigint[], %s::timestamptz[], %s::text[]) AS n(id, seen, retry_at, error)
+        FROM unnest(%s::bigint[], %s::bigint[], %s::timestamptz[], %s::text[], %s::bool[]) AS n(id, seen, retry_at, error, patient)
         WHERE t.id = n.id AND t.lease_id = %s""",
         [
             [f.task for f in ordered],
             [f.seen for f in ordered],
             [f.retry_at for f in ordered],
             [f.error[:300] for f in ordered],
+            [f.patient for f in ordered],
             lease,
         ],
     )

@@ -80,7 +80,9 @@ class RunCounter(models.Model):
 
     Keys: `questions`, `tier:<tier>`, `errors:<n>`, `state:<state>:<reason>`, `benchmark:<id>:<state>`,
     `paths:<origin>`, `labels:<label>`, `stage:<stage>` (outputs done), `calls`, `calls:<stage>`,
-    `failed:<error class>`, `contradictions`, `overridden`.
+    `failed:<error class>`, `contradictions`, `overridden`. Money in 1e-8 of the currency: `cost_e8` with
+    `cost_e8:stage:<stage>`, `cost_e8:endpoint:<name>`, `cost_e8:tier:<tier, or none>`, `cost_e8:wasted` (attempts that
+    gave no output), `cost_e8:unknown`; tokens by endpoint: `tokens_in:`, `tokens_out:`, `tokens_cached:<name>`.
     """
 
     run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="counters")
@@ -111,6 +113,7 @@ class RunQuestion(models.Model):
     overridden = models.BooleanField(default=False)
     disputed = models.BooleanField(default=False)
     records = models.PositiveSmallIntegerField(default=0)  # records it gives when ready
+    cost = models.DecimalField(max_digits=14, decimal_places=8, default=0)  # of its calls in this run
     version = models.PositiveIntegerField(default=0)  # rises with every change
     changed_at = models.DateTimeField(auto_now=True)
 

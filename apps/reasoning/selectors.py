@@ -9,7 +9,7 @@ from django.db.models import Sum
 
 from apps.reasoning.models import Run, RunCounter, Tier
 
-MICRO = Decimal("0.000001")  # `cost_micro:*` counters hold millionths of the currency
+E8 = Decimal("1e-8")  # `cost_e8` counters hold so much of the currency
 
 
 def run_counters(run: Run) -> dict[str, int]:
@@ -37,5 +37,5 @@ def run_status(run: Run) -> dict[str, Any]:
         "records": counters.get("records", 0),
         "calls": counters.get("calls", 0),
         "failed_calls": sum(counters_with(counters, "failed:").values()),
-        "cost": str((counters.get("cost_micro", 0) * MICRO).quantize(MICRO)),
+        "cost": str(counters.get("cost_e8", 0) * E8),
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 from django.db import connection, transaction
@@ -29,6 +30,7 @@ COLUMNS = (
     "disputed",
     "records",
 )
+TIER = COLUMNS.index("tier")
 LABEL_COLUMNS = ("label", "source", "judge_label", "contradiction", "overridden", "disputed")
 
 
@@ -95,21 +97,33 @@ def counts_of(row: Sequence[Any], benchmark: int) -> Counter[str]:
     return counts
 
 
+def cost_key(tier: str) -> str:
+    """The counter of what questions of a tier cost; `none` before there is a tier."""
+    return f"cost_e8:tier:{tier or 'none'}"
+
+
+def in_e8(cost: Decimal) -> int:
+    """Exact: costs have eight decimal places."""
+    return int(cost * 100_000_000)
+
+
 def write_assessments(*, run: Run, facts: Mapping[int, QuestionFacts], found: Mapping[int, Assessment]) -> None:
     """Write what changed, and the counters' difference."""
     change: Counter[str] = Counter()
     ids = list(found)
     with connection.cursor() as cursor:
         cursor.execute(
-            f"SELECT question_id, benchmark_id, {', '.join(COLUMNS)} FROM reasoning_runquestion"  # noqa: S608
+            f"SELECT question_id, benchmark_id, cost, {', '.join(COLUMNS)} FROM reasoning_runquestion"  # noqa: S608
             " WHERE run_id = %s AND question_id = ANY(%s)",
             [run.pk, ids],
         )
         changed = []
-        for question, benchmark, *old in cursor.fetchall():
+        for question, benchmark, cost, *old in cursor.fetchall():
             new = row_of(found[question])
             if tuple(old) != new:
                 changed.append((question, *new))
+                change.update({cost_key(new[TIER]): in_e8(cost)})
+                change.subtract({cost_key(old[TIER]): in_e8(cost)})
                 change.update(counts_of(new, benchmark))
                 change.subtract(counts_of(old, benchmark))
         _update_questions(cursor, run, changed)

@@ -74,13 +74,13 @@ class OpenAICompatible:
         except aiohttp.ConnectionTimeoutError:
             raise ModelError("connection", f"no connection within {target.timeout.sock_connect:g} s") from None
         except TimeoutError:
-            raise ModelError("connection", f"no answer within {target.timeout.total:g} s") from None
+            raise ModelError("connection", f"no answer within {target.timeout.total:g} s", sent=True) from None
         except (aiohttp.InvalidURL, ValueError) as error:
             raise ModelError("refused", f"the request cannot be sent: {type(error).__name__}") from None
         except (aiohttp.ClientError, OSError) as error:
-            raise ModelError(
-                "connection", replies.cleaned(f"{type(error).__name__}: {error}", replies.MAX_WORDS)
-            ) from None
+            words = replies.cleaned(f"{type(error).__name__}: {error}", replies.MAX_WORDS)
+            sent = not isinstance(error, aiohttp.ClientConnectorError)
+            raise ModelError("connection", words, sent=sent) from None
 
     def _target(self, endpoint: EndpointConfig) -> _Target:
         target = self._targets.get(endpoint)

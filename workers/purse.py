@@ -1,0 +1,82 @@
+"""A pump's money: what its next calls can cost is set aside before they are sent, many at a time."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Awaitable, Callable
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any
+
+from apps.pipeline.budget import Wanted, reserve
+from apps.pipeline.protocol import Request
+from apps.reasoning.policy.assess import Item
+from workers.planning import Unit
+
+if TYPE_CHECKING:
+    from workers.attempts import Attempt
+
+ENVELOPE_TOKENS = 64  # of a chat template, beside what is sent
+MESSAGE_TOKENS = 16
+
+
+def size_of(request: Request) -> int:
+    """Bytes of what is sent, with room for the template around it: never less than its tokens."""
+    sent = sum(len(m["content"].encode()) + MESSAGE_TOKENS for m in request.messages)
+    return sent + ENVELOPE_TOKENS + (len(str(request.schema)) if request.schema else 0)
+
+
+def most_it_costs(request: Request) -> Decimal:
+    return request.endpoint.most_it_costs(size_of(request), request.max_tokens)
+
+
+def wanted_for(unit: Unit, item: Item, attempt: Attempt, lease: uuid.UUID) -> Wanted:
+    request = attempt.request
+    return Wanted(
+        id=attempt.id,
+        run=unit.context.run.pk,
+        lease=lease,
+        question=unit.lease.question,
+        stage=item.stage,
+        item=item.key,
+        endpoint=request.endpoint.name,
+        model=request.endpoint.model,
+        prompt=unit.context.prompt_of(item),
+        attempt=attempt.number,
+        amount=most_it_costs(request),
+        created_at=attempt.started,
+    )
+
+
+class Purse:
+    """`in_db` runs a function in the pump's database thread; one reservation there serves all that ask meanwhile."""
+
+    def __init__(self, lease: uuid.UUID, in_db: Callable[..., Awaitable[Any]]) -> None:
+        self.lease = lease
+        self.in_db = in_db
+        self._asked: list[tuple[Wanted, asyncio.Future[bool]]] = []
+        self._clerk: asyncio.Task[None] | None = None
+
+    async def reserve(self, unit: Unit, item: Item, attempt: Attempt) -> bool:
+        """Set aside the most that the attempt can cost, under its id; False: the budget does not allow it."""
+        wanted = wanted_for(unit, item, attempt, self.lease)
+        answer: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+        self._asked.append((wanted, answer))
+        if self._clerk is None or self._clerk.done():
+            self._clerk = asyncio.create_task(self._serve())
+        attempt.reserved = await answer
+        return attempt.reserved
+
+    async def _serve(self) -> None:
+        while self._asked:
+            asked, self._asked = self._asked, []
+            try:
+                granted = await self.in_db(reserve, [wanted for wanted, _ in asked])
+            except BaseException as error:
+                for _, answer in asked:
+                    if not answer.done():
+                        answer.set_exception(error)
+                raise
+            for wanted, answer in asked:
+                if not answer.done():
+                    answer.set_result(wanted.id in granted)
