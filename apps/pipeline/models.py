@@ -80,7 +80,11 @@ class Call(models.Model):
     class Meta:
         indexes = (
             models.Index(fields=("run", "question"), name="call_of_question"),
-            models.Index(fields=("run", "stage", "error_class"), name="call_failures", condition=~Q(error_class="")),
+            models.Index(
+                fields=("run", "stage", "endpoint", "error_class", "created_at", "id"),
+                name="call_failed",
+                condition=~Q(error_class=""),
+            ),
         )
 
 
@@ -203,13 +207,27 @@ class Failure(models.Model):
     error_class = models.CharField(max_length=20)
     message = models.CharField(max_length=500, blank=True)
     call = models.ForeignKey(Call, null=True, on_delete=models.PROTECT, related_name="+", db_index=False)
-    resolved_at = models.DateTimeField(null=True)
+    resolved_at = models.DateTimeField(null=True)  # when it was tried again
+    resolved_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+", db_index=False
+    )  # none: from the command line
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:
         constraints = (
             models.UniqueConstraint(
                 fields=("run", "question", "stage", "item"), name="failure_open", condition=Q(resolved_at__isnull=True)
+            ),
+        )
+        indexes = (
+            models.Index(
+                fields=("run", "stage", "error_class", "id"),
+                include=("item", "created_at"),
+                name="failure_group",
+                condition=Q(resolved_at__isnull=True),
+            ),
+            models.Index(
+                fields=("run", "question"), name="failure_retried", condition=Q(resolved_at__isnull=False)
             ),
         )
 
