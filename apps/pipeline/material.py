@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from apps.pipeline.models import Failure
 from apps.pipeline.stages.base import Material
 from apps.questions.models import LETTERS, Question
 from apps.questions.text import join_question
@@ -39,6 +40,7 @@ def load_material(
                 mine.parents[path.id] = path.parent
         mine.paths = {item.path: texts[item.path] for item in items[pk] if item.path}
     _add_reasons(run, facts, found, items, material)
+    _add_retries(run, material)
     return material
 
 
@@ -62,3 +64,10 @@ def _add_reasons(
     for path, source, verdict_run, reason in verdicts.values_list("path_id", "source", "run_id", "reason"):
         if reason and (source != "judge" or verdict_run == run.pk):
             material[owner[path]].reasons[path] = reason  # a person's comes later than the judge's and replaces it
+
+
+def _add_retries(run: Run, material: Mapping[int, Material]) -> None:
+    again = Failure.objects.filter(run=run, question__in=list(material), resolved_at__isnull=False)
+    for question, stage, item in again.values_list("question_id", "stage", "item"):
+        retries = material[question].retries
+        retries[stage, item] = retries.get((stage, item), 0) + 1

@@ -30,6 +30,7 @@ class Material:
     slots: dict[int, tuple[str, int]] = field(default_factory=dict)  # path id -> generator, sample
     parents: dict[int, int] = field(default_factory=dict)  # rewritten path -> the path it rewrites
     reasons: dict[int, str] = field(default_factory=dict)  # Error path id -> the reason given
+    retries: dict[tuple[str, str], int] = field(default_factory=dict)  # (stage, item) -> times people had it tried again
 
     def listed_reasons(self, first: int | None = None) -> str:
         """Reasons given against the question's Error paths, one a line in grid order; that of `first` on top."""
@@ -49,10 +50,13 @@ class Stage(Protocol):
     def prompt_name(self, item: Item) -> str: ...
 
 
-def seed_of(config: RunConfig, uid: str, item: Item) -> int:
-    """The same for the same run configuration and output, so that a run can be repeated."""
-    digest = hashlib.sha256(f"{config.seed}:{uid}:{item.stage}:{item.sample}:{item.revision}:{item.generator}".encode())
-    return int.from_bytes(digest.digest()[:4]) & 0x7FFFFFFF
+def seed_of(config: RunConfig, material: Material, item: Item) -> int:
+    """The same for the same run configuration and output, so that a run can be repeated; another for an output that was
+    set aside and is tried again, since a server gives the same reply to the same seed."""
+    named = f"{config.seed}:{material.uid}:{item.stage}:{item.sample}:{item.revision}:{item.generator}"
+    if retries := material.retries.get((item.stage, item.key), 0):
+        named += f":{retries}"
+    return int.from_bytes(hashlib.sha256(named.encode()).digest()[:4]) & 0x7FFFFFFF
 
 
 def stage_request(
@@ -69,7 +73,7 @@ def stage_request(
         max_tokens=stage.max_tokens,
         temperature=stage.temperature,
         top_p=stage.top_p,
-        seed=seed_of(config, material.uid, item),
+        seed=seed_of(config, material, item),
         schema=schema,
         affinity=material.id,
     )

@@ -24,7 +24,7 @@ class Generate:
             max_tokens=generator.max_tokens,
             temperature=generator.temperatures[item.sample - 1],
             top_p=generator.top_p,
-            seed=seed_of(config, material.uid, item),
+            seed=seed_of(config, material, item),
             affinity=material.id,
         )
 

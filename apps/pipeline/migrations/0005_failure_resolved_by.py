@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("pipeline", "0003_money_limits_servers_batches"),
+        ("pipeline", "0004_budgets_of_earlier_runs"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
