@@ -17,14 +17,14 @@ from django.conf import settings
 
 from apps.pipeline.config import EndpointConfig
 from apps.pipeline.protocol import Backend
-from workers.backends.openai_compatible import OpenAICompatible
+from workers.backends.dispatch import ByTransport
 
 _lock = threading.Lock()
 _started: dict[str, str] = {}
 
 
 def make_backend() -> Backend:
-    return OpenAICompatible(resolve)
+    return ByTransport(resolve)
 
 
 def resolve(endpoint: EndpointConfig) -> str:

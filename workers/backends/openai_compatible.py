@@ -5,12 +5,9 @@ Speaks to any OpenAI-compatible server (vLLM, OpenAI, Azure, our simulator). One
 
 from __future__ import annotations
 
-import os
-import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import aiohttp
 import orjson
@@ -19,12 +16,12 @@ from yarl import URL
 from apps.pipeline.config import SIMULATED, EndpointConfig
 from apps.pipeline.protocol import ModelError, Reply, Request
 from workers.backends import replies
+from workers.backends.bodies import chat_body, secret_of
 
 MAX_BODY = 8 * 1024 * 1024
 MAX_ERROR_BODY = 64 * 1024
 CONNECT_S = 15
 KEEP_ALIVE_S = 4  # below uvicorn's 5 s, so that no request is sent on a connection vLLM is just closing
-_NEW_CAP = re.compile(r"(^|/)(o\d|gpt-5)")  # models that refuse `max_tokens`
 
 
 def configured_url(endpoint: EndpointConfig) -> str:
@@ -42,13 +39,13 @@ class OpenAICompatible:
     def __init__(self, resolve: Callable[[EndpointConfig], str] = configured_url) -> None:
         self._resolve = resolve
         self._session: aiohttp.ClientSession | None = None
-        self._targets: dict[EndpointConfig, _Target] = {}
+        self._targets: dict[tuple[EndpointConfig, str], _Target] = {}
 
     async def complete(self, request: Request) -> Reply:
         """One attempt. A reply cut at the token cap or without text is a Reply too; the stage decides about it."""
         started = time.perf_counter()
         try:
-            target = self._target(request.endpoint)
+            target = self._target(request)
             status, headers, body = await self._post(target, _encode(request))
             if status != 200:
                 raise replies.http_error(status, headers, body, secret=target.secret)
@@ -82,10 +79,12 @@ class OpenAICompatible:
             sent = not isinstance(error, aiohttp.ClientConnectorError)
             raise ModelError("connection", words, sent=sent) from None
 
-    def _target(self, endpoint: EndpointConfig) -> _Target:
-        target = self._targets.get(endpoint)
+    def _target(self, request: Request) -> _Target:
+        endpoint = request.endpoint
+        target = self._targets.get((endpoint, request.base_url))
         if target is None:
-            target = self._targets[endpoint] = _prepare(endpoint, self._resolve(endpoint))
+            target = _prepare(endpoint, request.base_url or self._resolve(endpoint))
+            self._targets[endpoint, request.base_url] = target
         return target
 
     def _open_session(self) -> aiohttp.ClientSession:
@@ -112,7 +111,7 @@ class _Target:
 def _prepare(endpoint: EndpointConfig, base_url: str) -> _Target:
     if base_url == SIMULATED:
         raise ModelError("refused", f"endpoint {endpoint.name}: its models are simulated, and no simulator is running")
-    secret = _secret(endpoint)
+    secret = secret_of(endpoint)
     headers = {"Content-Type": "application/json", "User-Agent": "reasonmed-workbench"}
     if secret:
         headers["Authorization"] = f"Bearer {secret}"
@@ -124,35 +123,9 @@ def _prepare(endpoint: EndpointConfig, base_url: str) -> _Target:
     )
 
 
-def _secret(endpoint: EndpointConfig) -> str:
-    name = endpoint.api_key_env
-    if not name:
-        return ""
-    secret = os.environ.get(name, "").strip()
-    if not secret:
-        raise ModelError("refused", f"endpoint {endpoint.name}: the environment variable {name} holds no key")
-    if not (secret.isascii() and secret.isprintable()):
-        raise ModelError(
-            "refused", f"endpoint {endpoint.name}: the key in {name} has characters that no header may hold"
-        )
-    return secret
-
-
 def _encode(request: Request) -> bytes:
-    model = request.endpoint.model
-    cap = "max_completion_tokens" if _NEW_CAP.search(model) else "max_tokens"
-    body: dict[str, Any] = {"model": model, "messages": request.messages, cap: request.max_tokens}
-    if request.temperature is not None:
-        body["temperature"] = request.temperature
-    if request.top_p is not None:
-        body["top_p"] = request.top_p
-    if request.seed is not None:
-        body["seed"] = request.seed
-    if request.schema is not None:
-        schema = {"name": "reply", "strict": True, "schema": request.schema}
-        body["response_format"] = {"type": "json_schema", "json_schema": schema}
     try:
-        return orjson.dumps(body)
+        return orjson.dumps(chat_body(request))
     except TypeError as error:
         raise ModelError("refused", f"the request cannot be written as JSON: {error}") from None
 

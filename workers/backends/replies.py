@@ -19,7 +19,11 @@ Headers = Mapping[str, str]
 MAX_WORDS = 500  # characters of a server's own words that are kept
 MAX_WAIT_S = 3600.0  # a Retry-After beyond this is cut
 MAX_TOKENS = 2**31 - 1
+NO_MONEY = frozenset({"insufficient_quota", "billing_hard_limit_reached", "billing_not_active"})  # codes of a 429
 _LONE = re.compile("[\ud800-\udfff]")
+_PART = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)(ms|s|m|h|d)")
+_DURATION = re.compile(f"(?:{_PART.pattern})+")
+_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 
 def read_reply(body: bytes, *, latency_ms: int = 0, secret: str = "") -> Reply:
@@ -59,9 +63,20 @@ def http_error(status: int, headers: Headers, body: bytes, *, secret: str = "") 
         return ModelError(
             "refused", f"the server answers {status}, a redirect; redirects are not followed", status=status
         )
-    words = _words(_parse(body), body, secret)
+    data = _parse(body)
+    words = _words(data, body, secret)
     message = f"{status}: {words}"[:MAX_WORDS] if words else f"the server answers {status}"
+    if _is_out_of_money(data):
+        return ModelError("refused", message, status=status)
     return ModelError(error_class_of(status), message, status=status, retry_after=retry_after(headers))
+
+
+def _is_out_of_money(data: Any) -> bool:
+    """The account's quota is used up: waiting does not help."""
+    error = data.get("error") if isinstance(data, dict) else None
+    if not isinstance(error, dict):
+        return False
+    return any(isinstance(word, str) and word in NO_MONEY for word in (error.get("code"), error.get("type")))
 
 
 def error_class_of(status: int) -> ErrorClass:
@@ -73,7 +88,8 @@ def error_class_of(status: int) -> ErrorClass:
 
 
 def retry_after(headers: Headers, *, now: datetime | None = None) -> float | None:
-    """Seconds, from `retry-after-ms`, or `Retry-After` in seconds or as an HTTP date; none when absent or unreadable."""
+    """Seconds, from `retry-after-ms`, or `Retry-After` in seconds or as an HTTP date; where neither is there, from the
+    organisation's limits that are used up (`x-ratelimit-reset-…`). None when absent or unreadable."""
     milliseconds = _number(headers.get("retry-after-ms"))
     if milliseconds is not None:
         return min(milliseconds / 1000, MAX_WAIT_S)
@@ -86,7 +102,19 @@ def retry_after(headers: Headers, *, now: datetime | None = None) -> float | Non
             return None
         at = at if at.tzinfo else at.replace(tzinfo=UTC)
         seconds = max(0.0, (at - (now or datetime.now(UTC))).total_seconds())
+    if seconds is None:
+        seconds = _limits_reset(headers)
     return None if seconds is None else min(seconds, MAX_WAIT_S)
+
+
+def _limits_reset(headers: Headers) -> float | None:
+    """When the organisation's used-up limits are whole again: OpenAI writes `1s`, `6m0s`, `17ms` or `1h2m3s`."""
+    waits = []
+    for kind in ("requests", "tokens"):
+        reset = headers.get(f"x-ratelimit-reset-{kind}") or ""
+        if headers.get(f"x-ratelimit-remaining-{kind}") == "0" and _DURATION.fullmatch(reset):
+            waits.append(sum(float(n) * _UNITS[unit] for n, unit in _PART.findall(reset)))
+    return max(waits, default=None)
 
 
 def cleaned(text: str, limit: int | None = None) -> str:
