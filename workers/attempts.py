@@ -14,9 +14,10 @@ from typing import Any, Protocol
 from apps.pipeline.outputs import CallOut, FailureOut, Output, RejectedError, ResponseOut, VerdictOut
 from apps.pipeline.protocol import TRANSIENT, HeldBackError, ModelError, Reply, Request
 from apps.pipeline.stages import BY_NAME
+from apps.pipeline.worst_case import most_it_costs
 from apps.reasoning.policy.assess import Item
 from workers.planning import Unit
-from workers.purse import Purse, most_it_costs
+from workers.purse import Purse
 
 QUICK_TRIES = 3  # of a transient error, before the question goes back to wait
 PATIENCE = 20  # times a question may go back so before the output is set aside

@@ -5,29 +5,15 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import Awaitable, Callable
-from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 from apps.pipeline.budget import Wanted, reserve
-from apps.pipeline.protocol import Request
+from apps.pipeline.worst_case import most_it_costs
 from apps.reasoning.policy.assess import Item
 from workers.planning import Unit
 
 if TYPE_CHECKING:
     from workers.attempts import Attempt
-
-ENVELOPE_TOKENS = 64  # of a chat template, beside what is sent
-MESSAGE_TOKENS = 16
-
-
-def size_of(request: Request) -> int:
-    """Bytes of what is sent, with room for the template around it: never less than its tokens."""
-    sent = sum(len(m["content"].encode()) + MESSAGE_TOKENS for m in request.messages)
-    return sent + ENVELOPE_TOKENS + (len(str(request.schema)) if request.schema else 0)
-
-
-def most_it_costs(request: Request) -> Decimal:
-    return request.endpoint.most_it_costs(size_of(request), request.max_tokens)
 
 
 def wanted_for(unit: Unit, item: Item, attempt: Attempt, lease: uuid.UUID) -> Wanted:

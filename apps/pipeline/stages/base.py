@@ -30,7 +30,9 @@ class Material:
     slots: dict[int, tuple[str, int]] = field(default_factory=dict)  # path id -> generator, sample
     parents: dict[int, int] = field(default_factory=dict)  # rewritten path -> the path it rewrites
     reasons: dict[int, str] = field(default_factory=dict)  # Error path id -> the reason given
-    retries: dict[tuple[str, str], int] = field(default_factory=dict)  # (stage, item) -> times people had it tried again
+    retries: dict[tuple[str, str], int] = field(
+        default_factory=dict
+    )  # (stage, item) -> times people had it tried again
 
     def listed_reasons(self, first: int | None = None) -> str:
         """Reasons given against the question's Error paths, one a line in grid order; that of `first` on top."""

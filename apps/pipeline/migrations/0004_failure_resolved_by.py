@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("pipeline", "0004_budgets_of_earlier_runs"),
+        ("pipeline", "0003_money_limits_servers_batches"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
     atomic = False
 
-    dependencies = [("pipeline", "0005_failure_resolved_by")]
+    dependencies = [("pipeline", "0004_failure_resolved_by")]
 
     operations = [
         AddIndexConcurrently(
