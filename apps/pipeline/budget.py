@@ -123,8 +123,9 @@ def forget_unknown(cursor: Any, *, run_id: int, ids: Sequence[uuid.UUID]) -> Cou
         return Counter()
     change = _book_costs(cursor, run_id, rows)
     change["calls"] -= len(rows)
-    for _question, stage, *_rest in rows:
+    for _question, stage, endpoint, *_rest in rows:
         change[f"calls:{stage}"] -= 1
+        change[f"calls:{stage}@{endpoint}"] -= 1
         change["failed:unknown"] -= 1
     back = sum((row[4] for row in rows), Decimal(0))
     cursor.execute("UPDATE pipeline_runbudget SET spent = spent + %s WHERE run_id = %s", [back, run_id])
@@ -173,6 +174,7 @@ def _book_unknown_of(run_id: int) -> int:
     change["failed:unknown"] += len(rows)
     for row in rows:
         change[f"calls:{row[2]}"] += 1
+        change[f"calls:{row[2]}@{row[4]}"] += 1
     add_counters(run_id=run_id, change=change)
     return len(rows)
 

@@ -121,6 +121,7 @@ def _write_calls(cursor: Any, calls: Sequence[CallOut]) -> Counter[str]:
     change: Counter[str] = Counter(calls=len(calls))
     for call in calls:
         change[f"calls:{call.stage}"] += 1
+        change[f"calls:{call.stage}@{call.endpoint}"] += 1
         if call.error_class:
             change[f"failed:{call.error_class}"] += 1
     return change
