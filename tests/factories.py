@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+from decimal import Decimal
 from typing import Any
 
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
@@ -14,7 +15,7 @@ from django.contrib.auth.models import Group, User
 from django.utils import timezone
 
 from apps.pipeline.config import parse_config
-from apps.pipeline.models import Call, CallStatus, PromptVersion
+from apps.pipeline.models import Call, CallStatus, PromptVersion, RunBudget
 from apps.questions.access import DEFAULT_PROJECT
 from apps.questions.models import LETTERS, Benchmark, Project, Question
 from apps.reasoning.facts import load_facts, policy_of
@@ -34,7 +35,7 @@ from apps.reasoning.models import (
     VerdictSource,
 )
 from apps.reasoning.policy.assess import Assessment, Item, assess
-from apps.reasoning.services import COLUMNS, counts_of, row_of
+from apps.reasoning.services import COLUMNS, cost_key, counts_of, in_e8, row_of
 
 _numbers = itertools.count(1)
 PASSWORD = "correct horse battery staple"
@@ -92,13 +93,15 @@ def make_run(
     fields.setdefault("project", make_project())
     fields.setdefault("started_at", timezone.now() if state != RunState.READY else None)
     fields.setdefault("finished_at", timezone.now() if state == RunState.FINISHED else None)
-    return Run.objects.create(
+    run = Run.objects.create(
         name=name or f"run-{next(_numbers)}",
         state=state,
         config=parsed.model_dump(mode="json"),
         config_hash=parsed.digest(),
         **fields,
     )
+    RunBudget.objects.create(run=run, hard=parsed.budget.hard, soft=parsed.budget.soft)
+    return run
 
 
 def make_run_question(run: Run, question: Question, **fields: Any) -> RunQuestion:
@@ -329,5 +332,26 @@ def count_again(run: Run) -> None:
             add(f"failed:{error_class}")
         else:
             add(f"stage:{stage}")
+    count_money_again(run, totals)
     RunCounter.objects.filter(run=run).delete()
     RunCounter.objects.bulk_create(RunCounter(run=run, key=key, value=value) for key, value in totals.items())
+
+
+def count_money_again(run: Run, totals: dict[str, int]) -> None:
+    """Costs and tokens of the run's calls: into its questions, its budget and `totals`."""
+    spent: dict[int, Decimal] = {}
+    for call in Call.objects.filter(run=run):
+        spent[call.question_id] = spent.get(call.question_id, Decimal(0)) + call.cost
+        kinds = ["cost_e8", f"cost_e8:stage:{call.stage}", f"cost_e8:endpoint:{call.endpoint}"]
+        kinds += ["cost_e8:wasted"] * (call.status != CallStatus.OK)
+        kinds += ["cost_e8:unknown"] * (call.status == CallStatus.UNKNOWN)
+        for key in kinds:
+            totals[key] = totals.get(key, 0) + in_e8(call.cost)
+        for kind in ("tokens_in", "tokens_out", "tokens_cached"):
+            key = f"{kind}:{call.endpoint}"
+            totals[key] = totals.get(key, 0) + (getattr(call, kind) or 0)
+    for row in RunQuestion.objects.filter(run=run):
+        cost = spent.get(row.question_id, Decimal(0))
+        RunQuestion.objects.filter(pk=row.pk).update(cost=cost)
+        totals[cost_key(row.tier)] = totals.get(cost_key(row.tier), 0) + in_e8(cost)
+    RunBudget.objects.filter(run=run).update(spent=sum(spent.values(), Decimal(0)))

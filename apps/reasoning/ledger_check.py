@@ -8,12 +8,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from typing import Any
 
 from django.db import connection, transaction
 
 from apps.reasoning.facts import load_facts, policy_of
+from apps.reasoning.ledger_fetch import Drift, fetch
+from apps.reasoning.ledger_money import check_money
 from apps.reasoning.models import Run
 from apps.reasoning.policy.assess import Assessment, assess
 from apps.reasoning.policy.facts import Policy, QuestionFacts
@@ -23,23 +24,6 @@ CHUNK = 1_000
 COUNTED = ("state:", "tier:", "errors:", "benchmark:", "labels:", "paths:", "failed:")  # prefixes of counters
 COUNTED_WHOLE = ("questions", "contradictions", "overridden", "disputed", "records", "calls")
 STATES = ("ready", "excluded", "waiting")
-
-
-@dataclass(frozen=True, slots=True)
-class Drift:
-    """One difference. `kind`: question, label, selection, counter, sum, path or verdict; `where` says which row."""
-
-    run: str
-    kind: str
-    where: str
-    stored: Any
-    expected: Any
-
-    def as_json(self) -> dict[str, Any]:
-        return asdict(self)
-
-    def __str__(self) -> str:
-        return f"{self.run}: {self.kind} {self.where}: stored {self.stored!r}, expected {self.expected!r}"
 
 
 def check_run(run: Run, *, progress: Callable[[int], None] | None = None) -> list[Drift]:
@@ -54,6 +38,7 @@ def check_run(run: Run, *, progress: Callable[[int], None] | None = None) -> lis
         found += _check_orphans(run)
         found += _check_sum(run)
         found += _check_counters(run, counts)
+        found += check_money(run)
         return found
 
 
@@ -74,7 +59,7 @@ Row = tuple[int, int, int, tuple[Any, ...]]  # question, benchmark stored, bench
 def _chunks(run: Run) -> Iterator[list[Row]]:
     last = 0
     while True:
-        rows = _fetch(
+        rows = fetch(
             f"SELECT r.question_id, r.benchmark_id, q.benchmark_id, {', '.join(f'r.{c}' for c in COLUMNS)}"  # noqa: S608
             " FROM reasoning_runquestion r JOIN questions_question q ON q.id = r.question_id"
             f" WHERE r.run_id = %s AND r.question_id > %s ORDER BY r.question_id LIMIT {CHUNK}",
@@ -124,7 +109,7 @@ def _check_labels(
 ) -> Iterator[Drift]:
     stored = {
         path: (question, *values)
-        for path, question, *values in _fetch(
+        for path, question, *values in fetch(
             f"SELECT path_id, question_id, {', '.join(LABEL_COLUMNS)} FROM reasoning_pathlabel"  # noqa: S608
             " WHERE run_id = %s AND question_id = ANY(%s)",
             [run.pk, ids],
@@ -143,7 +128,7 @@ def _check_labels(
 def _check_selections(run: Run, ids: Sequence[int], found: Mapping[int, Assessment]) -> Iterator[Drift]:
     stored = {
         (question, slot): tuple(values)
-        for question, slot, *values in _fetch(
+        for question, slot, *values in fetch(
             "SELECT question_id, slot, source_id, path_id, why FROM reasoning_selection"
             " WHERE run_id = %s AND question_id = ANY(%s) AND current",
             [run.pk, ids],
@@ -212,23 +197,23 @@ def _check_orphans(run: Run) -> Iterator[Drift]:
     """Rows that belong to nothing the run has, and last verdicts that lost their `current`."""
     parameters = {"run": run.pk, "paths": run.paths_run_id, "project": run.project_id}
     for kind, where, sql in _ORPHANS:
-        for (pk,) in _fetch(sql, parameters):
+        for (pk,) in fetch(sql, parameters):
             yield Drift(run.name, kind, where.format(pk), "present", "absent" if kind != "verdict" else "current")
 
 
 def _check_sum(run: Run) -> Iterator[Drift]:
     """Ready, excluded and waiting together are all the questions."""
-    rows = dict(_fetch("SELECT state, count(*) FROM reasoning_runquestion WHERE run_id = %s GROUP BY state", [run.pk]))
+    rows = dict(fetch("SELECT state, count(*) FROM reasoning_runquestion WHERE run_id = %s GROUP BY state", [run.pk]))
     accounted, total = sum(rows.get(state, 0) for state in STATES), sum(rows.values())
     if accounted != total:
         yield Drift(run.name, "sum", "ready + excluded + waiting", accounted, total)
 
 
 def _check_counters(run: Run, counts: Counter[str]) -> Iterator[Drift]:
-    """The counters against the rows they count; those of other kinds (rates, cost) are not looked at."""
+    """The counters against the rows they count; money and tokens are checked apart."""
     expected = counts + Counter(
         dict(
-            _fetch(
+            fetch(
                 """
                 SELECT 'paths:' || origin, count(*) FROM reasoning_reasoningpath WHERE run_id = %(run)s GROUP BY origin
                 UNION ALL SELECT 'calls', count(*) FROM pipeline_call WHERE run_id = %(run)s
@@ -240,7 +225,7 @@ def _check_counters(run: Run, counts: Counter[str]) -> Iterator[Drift]:
     )
     stored: dict[str, int] = {
         key: int(value)
-        for key, value in _fetch(
+        for key, value in fetch(
             "SELECT key, sum(value) FROM reasoning_runcounter WHERE run_id = %s GROUP BY key", [run.pk]
         )
         if key in COUNTED_WHOLE or key.startswith(COUNTED)
@@ -248,10 +233,3 @@ def _check_counters(run: Run, counts: Counter[str]) -> Iterator[Drift]:
     for key in sorted(stored.keys() | expected.keys()):
         if stored.get(key, 0) != expected[key]:
             yield Drift(run.name, "counter", key, stored.get(key, 0), expected[key])
-
-
-def _fetch(sql: str, parameters: Any) -> list[tuple[Any, ...]]:
-    with connection.cursor() as cursor:
-        cursor.execute(sql, parameters)
-        rows: list[tuple[Any, ...]] = cursor.fetchall()
-        return rows
