@@ -9,6 +9,6 @@ ON CONFLICT (run_id, key, shard) DO NOTHING"""
 
 
 class Migration(migrations.Migration):
-    dependencies = (("pipeline", "0006_call_failed"),)
+    dependencies = (("pipeline", "0006_budgets_of_earlier_runs"),)
 
     operations = (migrations.RunSQL(FILL, migrations.RunSQL.noop),)
