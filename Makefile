@@ -4,14 +4,17 @@ VENV := .venv
 PY := $(VENV)/bin/python
 QUICK := not slow and not browser and not faults and not engine
 REST := (slow or browser or faults) and not engine
+ENGINE := .venv-engine
+TORCH ?= torch==2.13.0
 COMPILE := $(VENV)/bin/uv pip compile -q --generate-hashes --no-emit-index-url --no-header --python-version 3.11
 
-.PHONY: help setup demo stop test test-all lint bench lock
+.PHONY: help setup demo stop test test-all engine-setup test-engine lint bench lock
 
 help:
 	@echo "make demo      the workbench with a sample run, on http://127.0.0.1:$${PORT:-8000}"
 	@echo "make stop      stop the private PostgreSQL (the demo stops its own)"
 	@echo "make test      quick tests; make test-all: with browser, kills, Redis and RabbitMQ"
+	@echo "make test-engine   against the real vLLM on the CPU (3 GB in $(ENGINE), made once by make engine-setup)"
 	@echo "make lint      ruff, mypy, missing migrations"
 	@echo "make bench     benchmarks; results on the terminal"
 	@echo "make setup     the environment in $(VENV); make lock: lock the dependencies again"
@@ -36,6 +39,18 @@ test: setup
 test-all: test
 	$(PY) -m pytest -q -m "$(REST)"
 
+engine-setup: setup $(ENGINE)/.locked
+
+$(ENGINE)/.locked: requirements/engine.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "The engine is locked for Python 3.11: make engine-setup PYTHON=python3.11")'
+	test -x $(ENGINE)/bin/python || $(PYTHON) -m venv $(ENGINE)
+	$(ENGINE)/bin/python -m pip install --quiet --require-hashes --no-deps -r requirements/engine.txt
+	$(ENGINE)/bin/python -m pip install --quiet $(TORCH)
+	@touch $@
+
+test-engine: engine-setup
+	$(PY) -m pytest -q -m engine
+
 lint: setup
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
@@ -48,3 +63,4 @@ bench: setup
 lock: setup
 	$(COMPILE) requirements/base.in -o requirements/base.txt
 	$(COMPILE) requirements/base.in requirements/dev.in -o requirements/dev.txt
+	$(COMPILE) --excludes requirements/engine-excludes.txt requirements/engine.in -o requirements/engine.txt
