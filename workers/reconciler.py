@@ -9,12 +9,13 @@ import time
 from django.db import connection
 
 from apps.pipeline.budget import book_unknown
-from apps.pipeline.config import RunConfig
+from apps.pipeline.config import SERVED, RunConfig
 from apps.pipeline.lanes import lanes_of
 from apps.pipeline.services import settle_runs
 from apps.reasoning.models import Run, RunState
 from workers.actors import pump
 from workers.leases import expire_pumps
+from workers.serving.discovery import served_addresses
 
 log = logging.getLogger(__name__)
 ADVISORY_LOCK = 0x5EA50  # of the leader
@@ -59,23 +60,40 @@ class Reconciler(threading.Thread):
 
 def reconcile(sent: dict[str, float]) -> None:
     """One round. `sent`: when each lane was last woken."""
-    expire_pumps()
-    book_unknown()
-    settle_runs()
+    tidy_up()
     for lane in lanes_with_work():
         if time.monotonic() - sent.get(lane, -RESEND_S) >= RESEND_S:
             sent[lane] = time.monotonic()
             pump.send(lane, 0)
 
 
+def tidy_up() -> None:
+    """What dead pumps held is free again, what they may have spent is booked, and runs without work are finished."""
+    expire_pumps()
+    book_unknown()
+    settle_runs()
+
+
 def lanes_with_work() -> list[str]:
     """Lanes of running runs that have a task ready now and no live pump."""
     found: dict[str, None] = {}
     for run in Run.objects.filter(state=RunState.RUNNING).order_by("id"):
-        for lane in lanes_of(RunConfig.model_validate(run.config)):
-            if lane not in found and _ready(run.pk, lane):
+        config = RunConfig.model_validate(run.config)
+        for lane in lanes_of(config):
+            if lane not in found and _ready(run.pk, lane) and has_server(config, lane):
                 found[lane] = None
     return list(found)
+
+
+def has_server(config: RunConfig, lane: str) -> bool:
+    """False where `serve_models` has no server ready for the lane's endpoint: a pump would only hand its tasks back.
+
+    Lanes of engines are not for this worker at all: `run_engine` pumps them.
+    """
+    endpoint = config.endpoint(lane.partition("@")[2])
+    if endpoint.transport == "engine":
+        return False
+    return endpoint.base_url != SERVED or bool(served_addresses(endpoint))
 
 
 def _ready(run_id: int, lane: str) -> bool:

@@ -1,4 +1,4 @@
-"""Where endpoints with `base_url = "simulated"` listen: REASONMED_SIMULATOR_URL, else a server of our own."""
+"""Where endpoints listen: those of `base_url = "simulated"` at REASONMED_SIMULATOR_URL, else at a server of our own."""
 
 from __future__ import annotations
 
@@ -15,9 +15,10 @@ import urllib.request
 
 from django.conf import settings
 
-from apps.pipeline.config import EndpointConfig
+from apps.pipeline.config import SERVED, EndpointConfig
 from apps.pipeline.protocol import Backend
 from workers.backends.dispatch import ByTransport
+from workers.serving.discovery import served_address
 
 _lock = threading.Lock()
 _started: dict[str, str] = {}
@@ -28,6 +29,9 @@ def make_backend() -> Backend:
 
 
 def resolve(endpoint: EndpointConfig) -> str:
+    """Raises HeldBackError where `serve_models` has no server ready."""
+    if endpoint.base_url == SERVED:
+        return served_address(endpoint)
     return simulator_url() if endpoint.simulated else endpoint.base_url
 
 
