@@ -68,6 +68,24 @@ class Rates(BaseModel):
         return tuple(getattr(self, kind) for kind in PASSING)
 
 
+class BatchFaults(BaseModel):
+    """How the Batch API goes: its speed, and what may be odd about its files. Lines also meet the faults of calls."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    seconds: Annotated[float, Field(ge=0)] = 0.2  # that a batch takes
+    upload_s: Annotated[float, Field(ge=0)] = 0  # between the deed and the answer that tells of it
+    create_s: Annotated[float, Field(ge=0)] = 0
+    content_s: Annotated[float, Field(ge=0)] = 0
+    expire_after: Probability | None = None  # the share of a batch's lines that are answered before it expires
+    fail_lines: Probability = 0  # answered 500, in the error file
+    shuffle: bool = True  # files are in no order
+    odd_lines: bool = False  # a line twice, somebody else's, one that is cut, one that is no object
+    fail_validation: Annotated[int, Field(ge=0)] = 0  # so many batches are refused at their validation
+    validation_code: str = "invalid_request"
+    file_limit: Annotated[int, Field(ge=1)] = 200_000_000  # bytes; a larger upload is answered 413
+
+
 class Faults(Rates):
     """The rates for all stages, other rates for single ones, and how slow the server is."""
 
@@ -76,6 +94,7 @@ class Faults(Rates):
     retry_after_s: Annotated[float, Field(ge=0, le=86_400)] = 1
     hang_s: Annotated[float, Field(gt=0)] = 3600
     stages: dict[str, Rates] = {}
+    batch: BatchFaults = Field(default_factory=BatchFaults)
 
     @property
     def quiet(self) -> bool:

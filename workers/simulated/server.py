@@ -1,7 +1,7 @@
 """An OpenAI-compatible server whose models are simulated: same seed and same request, same reply.
 
-Routes: POST /v1/chat/completions (whole or streamed), GET /v1/models, GET /health; for tests GET /stats and
-GET / POST /faults (loopback only).
+Routes: POST /v1/chat/completions (whole or streamed; also as an Azure deployment), GET /v1/models, GET /health, files and
+batches (workers.simulated.batches); for tests GET /stats and GET / POST /faults (loopback only).
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from aiohttp import web
 
 from apps.pipeline.protocol import SIMULATED_FINGERPRINT
 from workers.simulated.ability import PROFILES
+from workers.simulated.batches import Batches
 from workers.simulated.dice import Dice, digest
-from workers.simulated.faults import FaultError, Faults, Kind, parse_faults
+from workers.simulated.faults import BatchFaults, FaultError, Faults, Kind, parse_faults
 from workers.simulated.reading import Prompt, read_prompt
 from workers.simulated.stages import STAGES, Answer, Job, answer, break_schema
 from workers.simulated.tally import Identity, Tally
@@ -78,10 +79,17 @@ class Simulator:
         self.config = config or SimulatorConfig()
         self.keys = keys or NoKeys()
         self.tally = Tally()
+        self.batches = Batches(self)
+
+    @property
+    def batch_faults(self) -> BatchFaults:
+        return self.config.faults.batch
 
     def app(self) -> web.Application:
         app = web.Application(client_max_size=MAX_BODY)
         app.router.add_post("/v1/chat/completions", self.chat)
+        app.router.add_post("/openai/deployments/{name}/chat/completions", self.chat)
+        self.batches.add_routes(app)
         app.router.add_get("/v1/models", self.models)
         app.router.add_get("/health", self.health)
         app.router.add_get("/stats", self.stats)
@@ -103,6 +111,23 @@ class Simulator:
             return _error(503, str(error), "server_error")
         finally:
             tally.in_flight -= 1
+
+    async def answer_line(self, body: bytes) -> tuple[int, dict[str, Any]]:
+        """A line of a batch: status and body. Faults of the connection are the provider's own, and a 500 here."""
+        self.tally.received += 1
+        try:
+            ask = self._read(body)
+            fault = self._draw(ask)
+            if fault in STATUS_OF:
+                return STATUS_OF[fault], _error_body(f"simulated: {fault}", "server_error")
+            written, finish_reason = self._write(ask, await self._key(ask), fault)
+        except BadRequestError as error:
+            return 400, _error_body(str(error), "invalid_request_error")
+        except KeysUnavailableError as error:
+            return 503, _error_body(str(error), "server_error")
+        if not fault:
+            self.tally.add_answer(ask.identity)
+        return 200, _completion(ask, written, finish_reason)
 
     async def models(self, request: web.Request) -> web.Response:
         entries = [{"id": name, "object": "model", "created": 0, "owned_by": "reasonmed"} for name in PROFILES]
@@ -154,24 +179,33 @@ class Simulator:
         )
 
     async def _reply(self, request: web.Request, ask: _Ask) -> web.StreamResponse:
-        faults, tally, identity = self.config.faults, self.tally, ask.identity
-        fault = None if faults.quiet else faults.rates(ask.prompt.stage).draw(identity.number, tally.attempt(identity))
-        if fault:
-            tally.add_fault(identity, fault)
+        faults, identity = self.config.faults, ask.identity
+        fault = self._draw(ask)
         if delay := faults.delay_s(identity.number):
             await asyncio.sleep(delay)
         if failed := await self._fail(request, fault):
             return failed
-        key = await self.keys.key_of(ask.prompt.question) if ask.prompt.question and not ask.prompt.key else ""
-        written, finish_reason = self._write(ask, key, fault)
+        written, finish_reason = self._write(ask, await self._key(ask), fault)
         if not fault:
-            tally.add_answer(identity)
+            self.tally.add_answer(identity)
         if ask.stream:
             return await _stream(request, ask, written, finish_reason, cut=fault == "cut")
         body = orjson.dumps(_completion(ask, written, finish_reason))
         if fault == "cut":
             return await _cut(request, body)
         return web.Response(body=body[: len(body) // 2] if fault == "garbled" else body, headers=JSON)
+
+    def _draw(self, ask: _Ask) -> Kind | None:
+        faults, identity = self.config.faults, ask.identity
+        if faults.quiet:
+            return None
+        fault = faults.rates(ask.prompt.stage).draw(identity.number, self.tally.attempt(identity))
+        if fault:
+            self.tally.add_fault(identity, fault)
+        return fault
+
+    async def _key(self, ask: _Ask) -> str:
+        return await self.keys.key_of(ask.prompt.question) if ask.prompt.question and not ask.prompt.key else ""
 
     async def _fail(self, request: web.Request, fault: Kind | None) -> web.Response | None:
         """The reply of a fault that happens before any model answers."""
@@ -204,6 +238,11 @@ class Simulator:
         if fault == "length":
             cap = min(cap, len(text) // 2)
         return (Answer(text[:cap], written.reasoning), "length") if cap < len(text) else (written, "stop")
+
+
+STATUS_OF: dict[Kind | None, int] = {
+    "rate_429": 429, "refuse_400": 400, "error_500": 500, "hang": 500, "cut": 500, "garbled": 500,
+}  # fmt: skip
 
 
 def _checked_messages(data: Any) -> list[dict[str, str]]:
@@ -326,5 +365,9 @@ def _json(data: Any) -> web.Response:
 
 
 def _error(status: int, message: str, kind: str, headers: dict[str, str] | None = None) -> web.Response:
-    body = {"error": {"message": message, "type": kind, "param": None, "code": None}}
-    return web.Response(status=status, body=orjson.dumps(body), headers={**JSON, **(headers or {})})
+    body = orjson.dumps(_error_body(message, kind))
+    return web.Response(status=status, body=body, headers={**JSON, **(headers or {})})
+
+
+def _error_body(message: str, kind: str) -> dict[str, Any]:
+    return {"error": {"message": message, "type": kind, "param": None, "code": None}}
