@@ -10,6 +10,7 @@ from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
 
 from apps.exports.api import router as exports
+from apps.pipeline.api import router as pipeline
 from apps.questions.access import CLINICIAN, CURATOR, role_required
 from apps.questions.api import router as questions
 from apps.questions.api_access import reading
@@ -25,7 +26,7 @@ api = NinjaAPI(
     urls_namespace="api-1",
     docs_decorator=role_required(CLINICIAN, CURATOR),
 )
-for router in (questions, reasoning, review, exports):
+for router in (questions, reasoning, pipeline, review, exports):
     api.add_router("", router)
 
 

@@ -5,12 +5,22 @@ from django.contrib.auth import views as auth
 from django.urls import include, path
 
 from apps.exports.record_views import record
+from apps.pipeline import failure_views
 
 urlpatterns = [
     path("", include("apps.pipeline.urls")),
     path("questions/", include("apps.questions.urls")),  # before reasoning's questions/<uid>/
     path("", include("apps.reasoning.urls")),
     path("runs/<int:run_id>/questions/<str:uid>/record/<int:slot>/", record, name="record"),
+    path("runs/<int:run_id>/failures/", failure_views.failures, name="failures"),
+    path("runs/<int:run_id>/failures/aside/", failure_views.failure_group, {"kind": "aside"}, name="failures_aside"),
+    path(
+        "runs/<int:run_id>/failures/attempts/",
+        failure_views.failure_group,
+        {"kind": "attempts"},
+        name="failures_attempts",
+    ),
+    path("runs/<int:run_id>/failures/retry/", failure_views.failures_retry, name="failures_retry"),
     path("review/", include("apps.review.urls")),
     path("exports/", include("apps.exports.urls")),
     path("api/", include("reasonmed_site.api")),

@@ -24,6 +24,7 @@ from apps.reasoning.models import Run
 from apps.reasoning.selectors import run_counters
 
 Kind = Literal["aside", "attempts"]
+Key = int | uuid.UUID  # of a Failure, of a Call
 SAMPLES = 3  # shown with each group
 PAGE = 20  # in a group
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -200,13 +201,12 @@ def _in_order(groups: Iterable[Group]) -> list[Group]:
 def add_samples(run: Run, kind: Kind, groups: Sequence[Group], *, each: int = SAMPLES) -> None:
     """The latest few of each group, in a fixed number of queries."""
     ids = _latest_failures(run, groups, each) if kind == "aside" else _latest_calls(run, groups, each)
-    samples = samples_of(run, kind, [pk for group in ids for pk in group])
-    found = iter(samples)
+    found = iter(samples_of(run, kind, [pk for mine in ids for pk in mine]))
     for group, mine in zip(groups, ids, strict=True):
         group.samples = [next(found) for _ in mine]
 
 
-def _latest_calls(run: Run, groups: Sequence[Group], each: int) -> list[list[uuid.UUID]]:
+def _latest_calls(run: Run, groups: Sequence[Group], each: int) -> list[list[Key]]:
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -218,13 +218,13 @@ def _latest_calls(run: Run, groups: Sequence[Group], each: int) -> list[list[uui
             ORDER BY g.n, c.created_at DESC, c.id DESC""",
             [*_columns(groups), run.pk, each],
         )
-        found: list[list[uuid.UUID]] = [[] for _ in groups]
+        found: list[list[Key]] = [[] for _ in groups]
         for number, pk in cursor.fetchall():
             found[number - 1].append(pk)
     return found
 
 
-def _latest_failures(run: Run, groups: Sequence[Group], each: int) -> list[list[int]]:
+def _latest_failures(run: Run, groups: Sequence[Group], each: int) -> list[list[Key]]:
     known = Endpoints(run)
     made_by = [
         known.generators(group.place.endpoint) if group.place.stage == "generate" else [] for group in groups
@@ -241,7 +241,7 @@ def _latest_failures(run: Run, groups: Sequence[Group], each: int) -> list[list[
             ORDER BY g.n, f.id DESC""",
             [_columns(groups)[0], [",".join(names) for names in made_by], _columns(groups)[2], run.pk, each],
         )
-        found: list[list[int]] = [[] for _ in groups]
+        found: list[list[Key]] = [[] for _ in groups]
         for number, pk in cursor.fetchall():
             found[number - 1].append(pk)
     return found
@@ -252,7 +252,7 @@ def _columns(groups: Sequence[Group]) -> list[list[str]]:
     return [[p.stage for p in places], [p.endpoint for p in places], [p.error_class for p in places]]
 
 
-def samples_of(run: Run, kind: Kind, ids: Sequence[uuid.UUID | int]) -> list[Sample]:
+def samples_of(run: Run, kind: Kind, ids: Sequence[Key]) -> list[Sample]:
     """In the order of `ids`: of failures (`aside`) or of calls."""
     if kind == "aside":
         failures = Failure.objects.select_related("call").in_bulk(list(ids))
@@ -274,7 +274,8 @@ def _add_context(run: Run, samples: Sequence[Sample], question_ids: Sequence[int
     questions = Question.objects.only("uid", "stem").in_bulk(set(question_ids))
     prompts = PromptVersion.objects.only("sha256", "name").in_bulk({s.call.prompt for s in samples if s.call})
     calls = Call.objects.filter(run=run, question__in=set(question_ids))
-    made = {tuple(key): n for *key, n in calls.values_list("question_id", "stage", "item").annotate(n=Count("pk"))}
+    counted = calls.values_list("question_id", "stage", "item").annotate(n=Count("pk"))
+    made = {(question, stage, item): n for question, stage, item, n in counted}
     for sample, question in zip(samples, question_ids, strict=True):
         sample.question = questions[question]
         sample.attempts = made.get((question, sample.stage, sample.item), 0)
@@ -289,7 +290,7 @@ class SamplePage:
 
 def read_samples(run: Run, kind: Kind, place: Place, *, before: str = "", size: int = PAGE) -> SamplePage:
     """Newest first, those older than the cursor `before`; one that cannot be read starts at the newest."""
-    ids: list[uuid.UUID] | list[int]
+    ids: Sequence[Key]
     if kind == "aside":
         rows = open_failures(run, stage=place.stage, endpoint=place.endpoint, error_class=place.error_class)
         if before.isascii() and before.isdigit() and len(before) < 19:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from decimal import Decimal
+from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import transaction
@@ -12,6 +13,7 @@ from django.db.models import Count, Max, QuerySet
 from django.utils import timezone
 
 from apps.pipeline.config import RunConfig
+from apps.pipeline.failure_words import ClassWords, words_of
 from apps.pipeline.failures import GENERATOR, Endpoints, open_failures
 from apps.pipeline.material import load_material
 from apps.pipeline.models import Failure, PromptVersion
@@ -41,6 +43,14 @@ class Selection:
     @property
     def everything(self) -> bool:
         return not (self.stage or self.endpoint or self.error_class or self.failure_ids)
+
+    @property
+    def words(self) -> ClassWords:
+        return words_of(self.error_class)
+
+    def as_arguments(self) -> dict[str, Any]:
+        """For `retry_failures`."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
 
     def rows(self, run: Run) -> QuerySet[Failure]:
         rows = open_failures(run, stage=self.stage, endpoint=self.endpoint, error_class=self.error_class)

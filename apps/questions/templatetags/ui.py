@@ -22,7 +22,7 @@ MINUTE, HOUR, DAY = 60, 3600, 86400
 BENCHMARKS = {"medqa": "MedQA", "medmcqa": "MedMCQA", "pubmedqa": "PubMedQA", "mmlu": "MMLU"}
 # (address name, word, names of the pages that belong to it)
 NAV = (
-    ("overview", "Overview", {"overview", "run"}),
+    ("overview", "Overview", {"overview", "run", "failures", "failures_aside", "failures_attempts", "failures_retry"}),
     (
         "questions",
         "Questions",
