@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import itertools
+from collections import Counter
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 
@@ -339,19 +341,23 @@ def count_again(run: Run) -> None:
 
 def count_money_again(run: Run, totals: dict[str, int]) -> None:
     """Costs and tokens of the run's calls: into its questions, its budget and `totals`."""
-    spent: dict[int, Decimal] = {}
-    for call in Call.objects.filter(run=run):
-        spent[call.question_id] = spent.get(call.question_id, Decimal(0)) + call.cost
+    calls = Call.objects.filter(run=run)
+    totals.update(money_counts(calls))
+    for row in RunQuestion.objects.filter(run=run):
+        cost = sum((c.cost for c in calls if c.question_id == row.question_id), Decimal(0))
+        RunQuestion.objects.filter(pk=row.pk).update(cost=cost)
+        totals[cost_key(row.tier)] = totals.get(cost_key(row.tier), 0) + in_e8(cost)
+    RunBudget.objects.filter(run=run).update(spent=sum((c.cost for c in calls), Decimal(0)))
+
+
+def money_counts(calls: Iterable[Call]) -> dict[str, int]:
+    """What calls add to a run's counters of money and tokens, but for the tiers."""
+    totals: Counter[str] = Counter()
+    for call in calls:
         kinds = ["cost_e8", f"cost_e8:stage:{call.stage}", f"cost_e8:endpoint:{call.endpoint}"]
         kinds += ["cost_e8:wasted"] * (call.status != CallStatus.OK)
         kinds += ["cost_e8:unknown"] * (call.status == CallStatus.UNKNOWN)
-        for key in kinds:
-            totals[key] = totals.get(key, 0) + in_e8(call.cost)
+        totals.update(dict.fromkeys(kinds, in_e8(call.cost)))
         for kind in ("tokens_in", "tokens_out", "tokens_cached"):
-            key = f"{kind}:{call.endpoint}"
-            totals[key] = totals.get(key, 0) + (getattr(call, kind) or 0)
-    for row in RunQuestion.objects.filter(run=run):
-        cost = spent.get(row.question_id, Decimal(0))
-        RunQuestion.objects.filter(pk=row.pk).update(cost=cost)
-        totals[cost_key(row.tier)] = totals.get(cost_key(row.tier), 0) + in_e8(cost)
-    RunBudget.objects.filter(run=run).update(spent=sum(spent.values(), Decimal(0)))
+            totals[f"{kind}:{call.endpoint}"] += getattr(call, kind) or 0
+    return dict(totals)

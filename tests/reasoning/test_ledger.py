@@ -44,7 +44,7 @@ def make_true_run(n: int = 7) -> Run:
     run = make_finished_run(n)
     PathLabel.objects.filter(run=run).delete()
     Selection.objects.filter(run=run).delete()
-    counted = ("paths:", "calls", "failed:", "stage:", "questions")
+    counted = ("paths:", "calls", "failed:", "stage:", "questions", "cost_", "tokens_")
     for counter in RunCounter.objects.filter(run=run):
         if not counter.key.startswith(counted):
             counter.delete()

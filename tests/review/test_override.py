@@ -40,6 +40,7 @@ from tests.factories import (
     make_run,
     make_user,
     make_verdict,
+    money_counts,
 )
 from tests.reasoning.test_ledger import assess_from_nothing
 
@@ -83,6 +84,7 @@ def make_scene(errors: int = 4, *, summaries: bool = True, run: Run | None = Non
         change={
             "questions": 1,
             "calls": run.calls.filter(question=question).count(),
+            **money_counts(run.calls.filter(question=question)),
             **{
                 f"paths:{p.origin}": run.paths.filter(question=question, origin=p.origin).count()
                 for p in run.paths.all()
