@@ -87,7 +87,7 @@ def retry(request: HttpRequest, run: Run, chosen: Selection) -> HttpResponse:
 
 
 def run_of(request: HttpRequest, run_id: int) -> Run:
-    return get_object_or_404(project_of(request).runs.select_related("money"), pk=run_id)
+    return get_object_or_404(project_of(request).runs, pk=run_id)
 
 
 def selection(said: QueryDict) -> Selection:

@@ -16,7 +16,7 @@ from apps.pipeline.config import RunConfig
 from apps.pipeline.failure_words import ClassWords, words_of
 from apps.pipeline.failures import GENERATOR, Endpoints, open_failures
 from apps.pipeline.material import load_material
-from apps.pipeline.models import Failure, PromptVersion
+from apps.pipeline.models import Failure, PromptVersion, RunBudget
 from apps.pipeline.prompts import prompt_from_text
 from apps.pipeline.services import RunError, want_work
 from apps.pipeline.stages import BY_NAME
@@ -198,5 +198,7 @@ def _most(run: Run, config: RunConfig, question_ids: Sequence[int], wanted: set[
 
 
 def _left(run: Run) -> Decimal | None:
-    money = getattr(run, "money", None)
-    return None if money is None or money.hard is None else max(money.hard - money.spent - money.reserved, Decimal(0))
+    money = RunBudget.objects.filter(pk=run.pk, hard__isnull=False).first()
+    if money is None or money.hard is None:
+        return None
+    return max(money.hard - money.spent - money.reserved, Decimal(0))

@@ -8,10 +8,11 @@ import pytest
 
 from apps.exports.models import Snapshot
 from apps.exports.services import build_queued_exports
+from apps.pipeline.models import Failure
 from apps.questions.models import Question
 from apps.reasoning.models import PathLabel, ReasoningPath, RunQuestion, Verdict
 from apps.reasoning.selectors import run_status
-from tests.factories import make_finished_run, make_question, make_user, make_verdict
+from tests.factories import make_call, make_finished_run, make_question, make_user, make_verdict
 
 pytestmark = pytest.mark.django_db
 
@@ -258,3 +259,81 @@ def test_the_documentation_is_for_people_with_a_role(client):
     assert client.get("/api/v1/docs").status_code == 302
     client.force_login(make_user(None))
     assert client.get("/api/v1/openapi.json").status_code == 403
+
+
+@pytest.fixture
+def failed():
+    """A finished run with two verdicts and a summary set aside."""
+    run = make_finished_run(2, name="failed")
+    question = run.questions.order_by("question").first().question
+    for stage, item, error_class in (
+        ("verify", "path:1", "schema"),
+        ("verify", "path:2", "schema"),
+        ("summarise", "path:3", "refused"),
+    ):
+        call = make_call(
+            run, question, stage, item, status="failed", error_class=error_class, excerpt="{", endpoint="judge"
+        )
+        Failure.objects.create(
+            run=run, question=question, stage=stage, item=item, error_class=error_class, message="no", call=call
+        )
+    return run
+
+
+def test_failures_in_groups(ask, failed):
+    answer = ask("/runs/failed/failures/groups").json()
+
+    assert [(g["stage"], g["endpoint"], g["error_class"], g["count"]) for g in answer["set_aside"]] == [
+        ("verify", "judge", "schema", 2),
+        ("summarise", "writer", "refused", 1),
+    ]
+    assert [(g["endpoint"], g["count"]) for g in answer["attempts"]] == [("judge", 2), ("judge", 1)]
+    assert answer["set_aside"][0]["advice"]
+
+
+def test_failures_page_by_page_and_filtered(ask, failed):
+    items = walk(ask, "/runs/failed/failures", limit=2)
+
+    assert [(f["item"], f["endpoint"], f["excerpt"]) for f in items] == [
+        ("path:1", "judge", "{"),
+        ("path:2", "judge", "{"),
+        ("path:3", "writer", "{"),
+    ]
+    assert [f["item"] for f in walk(ask, "/runs/failed/failures", endpoint="writer", error_class="refused")] == [
+        "path:3"
+    ]
+    assert ask("/runs/failed/failures", stage="\x00").json()["items"] == items
+
+
+def test_failures_are_tried_again(client, say, failed):
+    client.force_login(make_user("curator"))
+    one = Failure.objects.get(item="path:1").pk
+
+    assert say("/runs/failed/failures/retry", {"failures": [one, 0, 2**70]}).json()["failures"] == 1
+    assert say("/runs/failed/failures/retry", {"failures": [one]}).json() == {
+        "failures": 0,
+        "questions": 0,
+        "at_work": 0,
+    }
+    assert say("/runs/failed/failures/retry", {"stage": "verify"}).json()["failures"] == 1
+    assert say("/runs/failed/failures/retry", {"all": True}).json()["failures"] == 1
+    assert not Failure.objects.filter(resolved_at=None).exists()
+
+
+@pytest.mark.parametrize("body", [{}, {"all": True, "stage": "verify"}, {"failures": ["x"]}, {"stage": "x" * 21}])
+def test_a_retry_that_does_not_say_what_is_refused(client, say, failed, body):
+    client.force_login(make_user("curator"))
+
+    assert say("/runs/failed/failures/retry", body).status_code == 422
+    assert Failure.objects.filter(resolved_at=None).count() == 3
+
+
+def test_nothing_of_a_cancelled_run_is_tried_again(client, say, failed):
+    client.force_login(make_user("curator"))
+    failed.state = "cancelled"
+    failed.save()
+
+    response = say("/runs/failed/failures/retry", {"all": True})
+
+    assert (response.status_code, response.json()["field"]) == (409, "run")
+    assert Failure.objects.filter(resolved_at=None).count() == 3

@@ -18,6 +18,7 @@ PUBLIC = {"login"}
 def page_addresses(world: World) -> dict[str, str]:
     """{name: address} of every page that is read by GET."""
     run, uid = world.run.pk, world.row.question.uid
+    group = "?stage=verify&endpoint=judge&class=schema"
     compare = reverse("compare", args=(run, uid)) + f"?a={world.record.source_id}&b={world.record.path_id}"
     return {
         "overview": reverse("overview"),
@@ -25,6 +26,10 @@ def page_addresses(world: World) -> dict[str, str]:
         "runs": reverse("runs"),
         "run_new": reverse("run_new"),
         "run_cancel": reverse("run_cancel", args=(run,)),
+        "failures": reverse("failures", args=(run,)),
+        "failures_aside": reverse("failures_aside", args=(run,)) + group,
+        "failures_attempts": reverse("failures_attempts", args=(run,)) + group,
+        "failures_retry": reverse("failures_retry", args=(run,)),
         "prompt": reverse("prompt", args=(PromptVersion.objects.all()[0].pk,)),
         "questions": reverse("questions"),
         "question": reverse("question", args=(uid,)),
@@ -48,6 +53,7 @@ def write_addresses(world: World) -> dict[str, tuple[str, dict[str, str]]]:
     idle = make_run(name=f"idle-{uuid4()}", state="cancelled").pk
     return {
         "run_action": (reverse("run_action", args=(idle, "start")), {}),
+        "failures_retry": (reverse("failures_retry", args=(world.run.pk,)), {"failure": "0"}),
         "remake": (reverse("remake", args=(world.run.pk, world.row.question.uid)), {}),
         "override": (reverse("override", args=(world.run.pk, world.path.pk)), {}),
         "run_new": (reverse("run_new"), {}),
@@ -55,8 +61,8 @@ def write_addresses(world: World) -> dict[str, tuple[str, dict[str, str]]]:
     }
 
 
-ROLES_TO_READ = dict.fromkeys(("overview", "run", "runs", "prompt", "questions", "question", "composition", "key_conflicts", "held_out", "run_question", "compare", "record", "paths", "path", "override", "exports"), READERS) | {"run_new": {CURATOR}, "run_cancel": {CURATOR}, "export_new": {CURATOR}}  # fmt: skip
+ROLES_TO_READ = dict.fromkeys(("overview", "run", "runs", "prompt", "questions", "question", "composition", "key_conflicts", "held_out", "run_question", "compare", "record", "paths", "path", "override", "exports", "failures", "failures_aside", "failures_attempts"), READERS) | {"run_new": {CURATOR}, "run_cancel": {CURATOR}, "failures_retry": {CURATOR}, "export_new": {CURATOR}}  # fmt: skip
 ROLES_TO_WRITE = {
-    "run_action": {CURATOR}, "remake": {CURATOR}, "override": READERS, "run_new": {CURATOR}, "export_new": {CURATOR},
+    "run_action": {CURATOR}, "failures_retry": {CURATOR}, "remake": {CURATOR}, "override": READERS, "run_new": {CURATOR}, "export_new": {CURATOR},
 }  # fmt: skip
 ELSEWHERE = {"logout", "export", "export_file"}  # logout is anyone's; the others have their tests beside the exports

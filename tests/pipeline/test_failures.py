@@ -256,7 +256,7 @@ class TestRetry:
         monkeypatch.setattr(retries, "CHUNK", 2)
         run = new_run(5)
         failures = answer_but_the_poisoned(run)
-        set_aside(run, failures[0].question, "generate", "qwen2.5-72b/9", error_class="refused")
+        set_aside(run, failures[0].question, "generate", "qwen2.5-72b/9", error_class="refused", call=None)
         done = retry_failures(run=run, by=None, stage="generate", endpoint="qwen2.5-72b", error_class="refused")
         assert (done.failures, done.questions, done.at_work) == (6, 5, 5)
         assert not open_failures(run).exists()
