@@ -204,7 +204,8 @@ class QuestionFilter(Frozen):
     benchmarks: tuple[str, ...] = ()
     splits: tuple[str, ...] = ()
     subjects: tuple[str, ...] = ()
-    limit: Annotated[int | None, Field(ge=1)] = None
+    limit: Annotated[int | None, Field(ge=1)] = None  # the first so many, in the order of import
+    sample: Annotated[int | None, Field(ge=1)] = None  # of what is left, so many drawn by the run's seed
     duplicates: bool = False  # all members of a duplicate group, not the canonical one alone
     flagged: bool = False  # also those that an import flag keeps out
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 
 from django.contrib.auth.models import User
 from django.db import connection, transaction
-from django.db.models import QuerySet
+from django.db.models import QuerySet, Value
+from django.db.models.functions import MD5, Concat
 from django.utils import timezone
 
 from apps.pipeline.budget import set_budget
@@ -63,7 +64,7 @@ def create_run(
             },
         )
     chosen = choose_questions(project=project, config=frozen, paths_from=paths_from, allow_held_out=allow_held_out)
-    if not _take_in(run, chosen, frozen.questions.limit):
+    if not _take_in(run, pick_questions(chosen, frozen)):
         raise RunError("No question matches: import questions first, or widen the configuration's filter.")
     _first_tasks(run, frozen)
     return run
@@ -94,6 +95,18 @@ def choose_questions(
     return result
 
 
+def pick_questions(chosen: QuerySet[Question], config: RunConfig) -> QuerySet[Question]:
+    """Those of `choose_questions` that the run takes: its limit, then its sample. The draw depends on the seed and the
+    questions' uids alone, so that it can be repeated on another database."""
+    wanted = config.questions
+    if wanted.sample is None:
+        return chosen if wanted.limit is None else chosen[: wanted.limit]
+    if wanted.limit is not None:
+        chosen = Question.objects.filter(pk__in=chosen.values("pk")[: wanted.limit])
+    lot = MD5(Concat(Value(f"{config.seed}:"), "uid"))
+    return chosen.order_by(lot, "id")[: wanted.sample]
+
+
 def _freeze(config: RunConfig, paths_from: Run | None) -> RunConfig:
     """The configuration with prompt hashes; a run on another's paths has that run's generators."""
     prompts = load_prompts()
@@ -114,11 +127,8 @@ def _freeze(config: RunConfig, paths_from: Run | None) -> RunConfig:
         raise ConfigError(str(error)) from error
 
 
-def _take_in(run: Run, chosen: QuerySet[Question], limit: int | None) -> int:
-    picked = chosen.values("id", "benchmark_id")
-    if limit is not None:
-        picked = picked[:limit]
-    sql, params = picked.query.sql_with_params()
+def _take_in(run: Run, picked: QuerySet[Question]) -> int:
+    sql, params = picked.values("id", "benchmark_id").query.sql_with_params()
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO reasoning_runquestion (run_id, question_id, benchmark_id, state, reason, pattern, answers, tier,"  # noqa: S608
