@@ -20,9 +20,10 @@ from apps.reasoning.models import Run, RunState
 from apps.reasoning.policy.assess import Item
 from workers import leases
 from workers.attempts import Result, settle_item
-from workers.channel import Channel
+from workers.channel import DEFAULT_IN_FLIGHT, Channel
 from workers.planning import Planner, Unit
 from workers.purse import Purse
+from workers.simulation import addresses_of
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -31,7 +32,6 @@ FLUSH_S = 1.0
 FLUSH_ROWS = 500
 LIFE_S = 300.0  # then it drains and sends itself again
 IDLE_S = 1.5  # without work
-DEFAULT_IN_FLIGHT = 64
 
 
 class LeaseLostError(RuntimeError):
@@ -48,7 +48,12 @@ class Pump:
         self.waiting: deque[tuple[Unit, Item]] = deque()
         self.flying: set[asyncio.Task[Result]] = set()
         self.batches: dict[int, Batch] = {}
-        self.limit = DEFAULT_IN_FLIGHT
+        self.channel: Channel | None = None
+
+    @property
+    def limit(self) -> int:
+        """Items to keep going now: what the endpoint takes, as its channel finds out."""
+        return self.channel.limit if self.channel else DEFAULT_IN_FLIGHT
 
     def run(self) -> bool:
         """Pump until idle, stopped or old; True when it stopped of age with work left."""
@@ -73,6 +78,8 @@ class Pump:
             for task in self.flying:
                 task.cancel()
             await asyncio.gather(*self.flying, return_exceptions=True)
+            if self.channel:
+                await self.channel.close()
             await backend.close()
             await self._in_db(leases.release_pump, token)
 
@@ -80,7 +87,7 @@ class Pump:
         born = last_beat = last_flush = last_work = time.monotonic()
         dry_until = 0.0
         flushing: asyncio.Future[None] | None = None
-        channel = Channel(self.lane, backend, self._in_db, self.stop)
+        channel = self.channel = Channel(self.lane, backend, self._in_db, self.stop, addresses_of)
         purse = Purse(token, self._in_db)
         while True:
             now = time.monotonic()
@@ -88,14 +95,21 @@ class Pump:
             if flushing is not None and flushing.done():
                 flushing.result()
                 flushing = None
-            if not old and flushing is None and now >= dry_until and len(self.waiting) < self.limit // 2:
-                if await self._lease(token):
+            limit = self.limit
+            if (
+                not old
+                and flushing is None
+                and now >= dry_until
+                and len(self.waiting) < limit // 2 + 1
+                and channel.open
+            ):
+                if await self._lease(token, limit):
                     last_work = time.monotonic()
                 else:
                     dry_until = now + 0.1
             if old:
                 self._drop_waiting()
-            while self.waiting and len(self.flying) < self.limit:
+            while self.waiting and len(self.flying) < limit and channel.open:
                 unit, item = self.waiting.popleft()
                 self.flying.add(asyncio.create_task(settle_item(unit, item, channel, purse, self.stop)))
             due = now - last_flush >= FLUSH_S or sum(b.rows for b in self.batches.values()) >= FLUSH_ROWS
@@ -107,6 +121,7 @@ class Pump:
                 if not await self._in_db(leases.beat, token):
                     raise LeaseLostError
                 last_beat = now
+                await self._drop_paused()
             if idle and not self.batches and flushing is None and (old or now - last_work > IDLE_S):
                 return old and not self.stop()
             await self._wait(flushing)
@@ -125,15 +140,15 @@ class Pump:
                 self.flying.discard(task)
                 self._take(task.result())
 
-    async def _lease(self, token: uuid.UUID) -> bool:
-        units = await self._in_db(self.planner.lease_units, token, max(self.limit // 2, 8))
+    async def _lease(self, token: uuid.UUID, limit: int) -> bool:
+        assert self.channel is not None
+        units = await self._in_db(self.planner.lease_units, token, max(limit // 2, 8))
         for unit in units:
             if not unit.items:
                 self._finish(unit)
             for item in unit.items:
                 self.waiting.append((unit, item))
-            name = self.lane.split("@")[1]
-            self.limit = unit.context.config.endpoint(name).max_in_flight
+            self.channel.watch(unit.context.config.endpoint(self.lane.split("@")[1]))
         return bool(units)
 
     def _take(self, result: Result) -> None:
@@ -178,8 +193,10 @@ class Pump:
         for batch in sorted(batches.values(), key=lambda b: b.run.pk):
             if not await self._in_db(self._write, batch, token):
                 raise LeaseLostError
-        paused: bool = await self._in_db(self._any_paused) if self.waiting else False
-        if paused:
+        await self._drop_paused()
+
+    async def _drop_paused(self) -> None:
+        if self.waiting and await self._in_db(self._any_paused):
             self._drop_waiting()
 
     def _write(self, batch: Batch, token: uuid.UUID) -> bool:

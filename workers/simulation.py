@@ -18,7 +18,7 @@ from django.conf import settings
 from apps.pipeline.config import SERVED, EndpointConfig
 from apps.pipeline.protocol import Backend
 from workers.backends.dispatch import ByTransport
-from workers.serving.discovery import served_address
+from workers.serving.discovery import served_address, served_addresses
 
 _lock = threading.Lock()
 _started: dict[str, str] = {}
@@ -26,6 +26,11 @@ _started: dict[str, str] = {}
 
 def make_backend() -> Backend:
     return ByTransport(resolve)
+
+
+def addresses_of(endpoint: EndpointConfig) -> list[str]:
+    """Where the endpoint's replicas are now; its own address stands as it is configured."""
+    return served_addresses(endpoint) if endpoint.base_url == SERVED else [endpoint.base_url, *endpoint.replicas]
 
 
 def resolve(endpoint: EndpointConfig) -> str:
