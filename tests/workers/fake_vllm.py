@@ -2,18 +2,22 @@
 
 It has an engine, a child that ignores SIGTERM and outlives it as vLLM's does. What it does is told by a JSON file, the
 model's path (`--model`), read again at each request:
-  {"start_s": 0, "fail": "words of a start that fails", "hang": false, "leave": false}
-POST /die ends it without its engine; POST /v1/chat/completions answers with the model's name.
+  {"start_s": 0, "fail": "words of a start that fails", "hang": false, "forward": "http://…/v1", "device": "a file"}
+It holds the device (a lock that its engine shares) and fails to start where another process has it. POST /die ends it
+without its engine; POST /v1/chat/completions answers with the model's name, or with what `forward` answers.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
+import urllib.error
+import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -46,12 +50,22 @@ class Handler(BaseHTTPRequestHandler):
             self.reply(json.dumps({"data": [{"id": option("--served-model-name")}]}).encode())
 
     def do_POST(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if self.path == "/die":
             os.kill(os.getpid(), signal.SIGKILL)
-        if self.may():
+        if (to := behaviour().get("forward")) and self.may():
+            self.forward(f"{to}/chat/completions", body)
+        elif self.may():
             message = {"role": "assistant", "content": option("--served-model-name")}
             self.reply(json.dumps({"choices": [{"message": message, "finish_reason": "stop"}]}).encode())
+
+    def forward(self, address: str, body: bytes) -> None:
+        request = urllib.request.Request(address, body, {"Content-Type": "application/json"})
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                self.reply(answer.read())
+        except urllib.error.HTTPError as error:
+            self.reply(error.read(), status=error.code)
 
     def may(self) -> bool:
         key = os.environ.get("VLLM_API_KEY")
@@ -84,13 +98,26 @@ vllm:generation_tokens_total{engine="0",model_name="NAME"} 700.0
 """
 
 
+def hold(device: str) -> bool:
+    """Lock the device until this process and its engine are gone."""
+    handle = os.open(device, os.O_RDWR | os.O_CREAT)
+    os.set_inheritable(handle, True)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 def main() -> None:
     told = behaviour()
     print("INFO 01-01 00:00:00 [api_server.py:1] fake vLLM", " ".join(sys.argv[1:]), flush=True)
+    if told.get("device") and not hold(str(told["device"])):
+        told["fail"] = "the device is taken"
     if told.get("fail"):
         print(f"(EngineCore pid=7) ERROR 01-01 00:00:00 [core.py:7] ValueError: {told['fail']}", flush=True)
         sys.exit(1)
-    subprocess.Popen([sys.executable, "-c", ENGINE, "VLLM::EngineCore"])
+    subprocess.Popen([sys.executable, "-c", ENGINE, "VLLM::EngineCore"], close_fds=False)
     time.sleep(float(str(told.get("start_s", 0))))
     ThreadingHTTPServer((option("--host", "127.0.0.1"), int(option("--port"))), Handler).serve_forever()
 
