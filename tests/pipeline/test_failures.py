@@ -412,7 +412,7 @@ def models(monkeypatch: pytest.MonkeyPatch) -> Iterator[RunningSimulator]:
 @pytest.mark.parametrize(
     ("faults", "error_class"),
     [
-        ({"stages": {"generate": {"refuse_400": 0.06}, "summarise": {"refuse_400": 0.1}}}, "refused"),
+        ({"stages": {"generate": {"refuse_400": 0.06}, "verify": {"refuse_400": 0.05}}}, "refused"),
         ({"stages": {"verify": {"bad_schema": 0.4}}}, "schema"),
     ],
 )
@@ -427,7 +427,12 @@ def test_poison_is_set_aside_its_lane_finishes_and_a_retry_makes_it_good(
     poisoned = set(open_failures(run).values_list("question", "stage", "item"))
     assert poisoned, "the faults must strike some"
     assert set(open_failures(run).values_list("error_class", flat=True)) == {error_class}
-    assert all(f.message and f.call for f in open_failures(run).select_related("call"))
+    for failure in open_failures(run).select_related("call"):
+        assert failure.message
+        assert failure.call
+        assert bool(failure.call.excerpt) == (error_class == "schema"), (
+            "a refusal has words, a rejected reply its beginning"
+        )
     assert_nothing_else_failed(run, poisoned, error_class)
     assert_settled(run)
     status = run_status(run)
@@ -447,7 +452,7 @@ def test_poison_is_set_aside_its_lane_finishes_and_a_retry_makes_it_good(
     assert run_status(run)["exported_ready"] == 20
     made = Call.objects.filter(run=run).exclude(pk__in=before)
     assert poisoned <= set(made.values_list("question", "stage", "item")), "each was asked again"
-    assert not made.exclude(error_class="").exists()
+    assert not made.filter(status="failed").exists()
     assert not Verdict.objects.filter(run=run, label="unjudged", current=True).exists()
     assert Verdict.objects.filter(run=run, label="unjudged", current=False).count() == unjudged
     assert_settled(run)
@@ -456,9 +461,9 @@ def test_poison_is_set_aside_its_lane_finishes_and_a_retry_makes_it_good(
 def assert_nothing_else_failed(run: Run, poisoned: set[tuple[int, str, str]], error_class: str) -> None:
     """An output that was not set aside was made, at most after rejected attempts of its own."""
     calls = Call.objects.filter(run=run)
-    failed_for_good = set(calls.filter(status="failed").values_list("question", "stage", "item"))
-    assert failed_for_good == poisoned
-    assert set(calls.exclude(error_class="").values_list("error_class", flat=True)) == {error_class}
+    failed = calls.filter(status="failed")
+    assert set(failed.values_list("question", "stage", "item")) == poisoned
+    assert set(failed.values_list("error_class", flat=True)) == {error_class}
     good = calls.filter(status="ok").values_list("question", "stage", "item")
     assert len(good) == len(set(good)) == calls.values("question", "stage", "item").distinct().count() - len(poisoned)
     assert not Task.objects.filter(run=run, attempts__gt=0).exists(), "no lease came back because of a neighbour"
