@@ -71,7 +71,7 @@ class Concurrency:
             self._tolerated = 0.0
         if self._trial is not None:
             self._end_trial(share, now)
-        elif share > self._tolerated + max(NOTICED, 2 * sqrt(share * (1 - share) / known)):
+        elif share > self._tolerated + max(NOTICED, 2 * sqrt(self._tolerated * (1 - self._tolerated) / known)):
             self._trial = (self._limit, share)
             self._limit = max(1.0, self._limit * CUT)
             self._from = now + self._latency

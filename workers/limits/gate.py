@@ -67,7 +67,7 @@ class Gate:
             self._refusals.succeeded(sent_at)
             closed = self._breakers[address].succeeded(sent_at)
         if closed:
-            log.warning("%s: %s answers again", self.name, address)
+            log.info("%s: %s answers again", self.name, address)
 
     def failed(self, address: str, sent_at: float, now: float, words: str) -> None:
         """No connection, or an error of the server."""
@@ -75,12 +75,11 @@ class Gate:
             self._leave(address)
             self._refusals.abandon(sent_at)
             breaker = self._breakers[address]
+            level = _level(breaker)
             opened = breaker.failed(sent_at, now)
             wait = breaker.wait(now)
         if opened:
-            log.warning(
-                "%s: %s does not answer (%s); nothing is sent there for %.1f s", self.name, address, words, wait
-            )
+            log.log(level, "%s: %s does not answer (%s); a pause of %.1f s", self.name, address, words, wait)
 
     def refused(self, address: str, sent_at: float, now: float, retry_after: float) -> float:
         """A 429. Seconds for which everybody should wait: those named, once most replies are 429; else 0."""
@@ -88,11 +87,12 @@ class Gate:
             self._leave(address)
             self._breakers[address].succeeded(sent_at)
             self._concurrency.refused(now)
+            level = _level(self._refusals)
             if not self._refusals.failed(sent_at, now, pause=retry_after):
                 return 0.0
             self._concurrency.judge(now)
             wait = self._refusals.wait(now)
-        log.warning("%s: most replies are 429; nothing is sent for %.1f s", self.name, wait)
+        log.log(level, "%s: most replies are 429; a pause of %.1f s", self.name, wait)
         return wait
 
     def abandoned(self, address: str, sent_at: float) -> None:
@@ -180,3 +180,8 @@ class Gate:
     @staticmethod
     def _expected(breaker: Breaker, now: float, wait: float) -> float:
         return min(wait, PROBE_WAIT_S) if breaker.state(now) == "half-open" else wait
+
+
+def _level(breaker: Breaker) -> int:
+    """What goes on is not said again at each attempt."""
+    return logging.WARNING if breaker.open_until is None else logging.INFO
