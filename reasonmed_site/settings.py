@@ -21,6 +21,16 @@ def env_bool(name: str, default: bool) -> bool:
     raise ImproperlyConfigured(f"{name}={raw!r}: use 1 or 0.")
 
 
+def env_seconds(name: str, default: float) -> float:
+    try:
+        seconds = float(os.environ.get(name, "").strip() or default)
+    except ValueError:
+        seconds = 0
+    if not 0 < seconds <= 86_400:
+        raise ImproperlyConfigured(f"{name}={os.environ.get(name)!r}: use a number of seconds above 0, at most a day.")
+    return seconds
+
+
 def env_list(name: str, default: str) -> list[str]:
     return [part.strip() for part in os.environ.get(name, default).split(",") if part.strip()]
 
@@ -72,6 +82,8 @@ DATABASE_URL = os.environ.get("DATABASE_URL", "")
 EMBEDDED_POSTGRES = not DATABASE_URL
 DATABASES = {"default": database_from_url(DATABASE_URL or postgres.url(VAR_DIR))}
 DRAMATIQ_BROKER_URL = os.environ.get("DRAMATIQ_BROKER_URL", "")  # empty: in-process broker
+BATCH_POLL_S = env_seconds("REASONMED_BATCH_POLL_S", 10)  # between looks at a batch, rising to six times that
+BATCH_GATHER_S = env_seconds("REASONMED_BATCH_GATHER_S", 30)  # without new work, before a file that is not full leaves
 
 INSTALLED_APPS = [
     "apps.questions",

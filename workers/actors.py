@@ -7,9 +7,11 @@ import threading
 import dramatiq
 from django.db import connection
 
+from workers.batch.pump import BatchPump
+from workers.batch.wake import SLOT
 from workers.broker import QUEUE, broker
 from workers.pump import LIFE_S, Pump
-from workers.simulation import make_backend
+from workers.simulation import make_backend, resolve
 
 stopping = threading.Event()
 
@@ -17,7 +19,12 @@ stopping = threading.Event()
 @dramatiq.actor(broker=broker, queue_name=QUEUE, max_retries=0, time_limit=int(LIFE_S * 3_000), max_age=60_000)
 def pump(lane: str, slot: int) -> None:
     try:
-        if Pump(lane, slot, make_backend, stopping.is_set).run():
+        mine: Pump | BatchPump
+        if slot == SLOT:
+            mine = BatchPump(lane, resolve, stopping.is_set)
+        else:
+            mine = Pump(lane, slot, make_backend, stopping.is_set)
+        if mine.run():
             pump.send(lane, slot)
     finally:
         connection.close()

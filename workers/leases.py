@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import socket
 import uuid
@@ -57,19 +58,24 @@ def beat(token: uuid.UUID) -> bool:
         return bool(cursor.rowcount)
 
 
-def lease_tasks(token: uuid.UUID, lane: str, limit: int) -> list[Leased]:
-    """Ready tasks of the lane's running runs, oldest run first; others' locked rows are skipped."""
+def lease_tasks(token: uuid.UUID, lane: str, limit: int, *, batch_of: int | None = None) -> list[Leased]:
+    """Ready tasks of the lane's running runs, oldest run first; others' locked rows are skipped.
+
+    Runs that have the lane's endpoint as a Batch API are passed over, but for the one named by `batch_of`.
+    """
+    batch = json.dumps({"endpoints": [{"name": lane.partition("@")[2], "transport": "batch"}]})
     with connection.cursor() as cursor:
         cursor.execute(
             """
             WITH picked AS (
               SELECT t.id FROM pipeline_task t
               WHERE t.lane = %s AND t.state = 'ready' AND (t.not_before IS NULL OR t.not_before <= now())
-                AND t.run_id = ANY(ARRAY(SELECT id FROM reasoning_run WHERE state = 'running'))
+                AND t.run_id = ANY(ARRAY(SELECT id FROM reasoning_run WHERE state = 'running'
+                  AND CASE WHEN %s::bigint IS NULL THEN NOT config @> %s::jsonb ELSE id = %s END))
               ORDER BY t.run_id, t.id LIMIT %s FOR UPDATE SKIP LOCKED)
             UPDATE pipeline_task t SET state = 'leased', lease_id = %s, seen = t.wanted FROM picked WHERE t.id = picked.id
             RETURNING t.id, t.run_id, t.unit_id, t.seen, t.attempts""",
-            [lane, limit, token],
+            [lane, batch_of, batch, batch_of, limit, token],
         )
         return [Leased(*row) for row in sorted(cursor.fetchall())]
 

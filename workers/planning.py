@@ -63,11 +63,11 @@ class Planner:
         self.lane = lane
         self.contexts: dict[int, RunContext] = {}
 
-    def lease_units(self, token: uuid.UUID, limit: int) -> list[Unit]:
-        leased = lease_tasks(token, self.lane, limit)
+    def lease_units(self, token: uuid.UUID, limit: int, *, batch_of: int | None = None) -> list[Unit]:
+        leased = lease_tasks(token, self.lane, limit, batch_of=batch_of)
         units: list[Unit] = []
         for run_id in sorted({task.run for task in leased}):
-            units += self._plan(self._context(run_id), [task for task in leased if task.run == run_id])
+            units += self._plan(self.context(run_id), [task for task in leased if task.run == run_id])
         return units
 
     def _plan(self, context: RunContext, tasks: list[Leased]) -> list[Unit]:
@@ -89,7 +89,7 @@ class Planner:
             for task in tasks
         ]
 
-    def _context(self, run_id: int) -> RunContext:
+    def context(self, run_id: int) -> RunContext:
         if run_id not in self.contexts:
             run = Run.objects.get(pk=run_id)
             config = RunConfig.model_validate(run.config)

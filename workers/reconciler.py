@@ -14,6 +14,8 @@ from apps.pipeline.lanes import lanes_of
 from apps.pipeline.services import settle_runs
 from apps.reasoning.models import Run, RunState
 from workers.actors import pump
+from workers.batch.wake import SLOT as BATCH_SLOT
+from workers.batch.wake import batch_lanes_with_work
 from workers.leases import expire_pumps
 from workers.serving.discovery import served_addresses
 
@@ -65,6 +67,10 @@ def reconcile(sent: dict[str, float]) -> None:
         if time.monotonic() - sent.get(lane, -RESEND_S) >= RESEND_S:
             sent[lane] = time.monotonic()
             pump.send(lane, 0)
+    for lane in batch_lanes_with_work():
+        if time.monotonic() - sent.get(f"batch:{lane}", -RESEND_S) >= RESEND_S:
+            sent[f"batch:{lane}"] = time.monotonic()
+            pump.send(lane, BATCH_SLOT)
 
 
 def tidy_up() -> None:
@@ -88,10 +94,10 @@ def lanes_with_work() -> list[str]:
 def has_server(config: RunConfig, lane: str) -> bool:
     """False where `serve_models` has no server ready for the lane's endpoint: a pump would only hand its tasks back.
 
-    Lanes of engines are not for this worker at all: `run_engine` pumps them.
+    Lanes of engines are not for this worker at all: `run_engine` pumps them. Those of a Batch API have pumps of their own.
     """
     endpoint = config.endpoint(lane.partition("@")[2])
-    if endpoint.transport == "engine":
+    if endpoint.transport in ("engine", "batch"):
         return False
     return endpoint.base_url != SERVED or bool(served_addresses(endpoint))
 

@@ -28,7 +28,11 @@ _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400}
 
 def read_reply(body: bytes, *, latency_ms: int = 0, secret: str = "") -> Reply:
     """The reply in a 200 body. Raises ModelError (server) when the body is no chat completion."""
-    data = _parse(body)
+    return reply_in(parse(body), body, latency_ms=latency_ms, secret=secret)
+
+
+def reply_in(data: Any, body: bytes = b"", *, latency_ms: int = 0, secret: str = "") -> Reply:
+    """The same of JSON that is parsed already."""
     if data is None:
         raise ModelError("server", "the reply's body is not JSON", status=200)
     if isinstance(data, dict) and data.get("error"):
@@ -47,12 +51,12 @@ def read_reply(body: bytes, *, latency_ms: int = 0, secret: str = "") -> Reply:
     return Reply(
         text=_text(content),
         reasoning=_text(reasoning),
-        finish_reason=_short(choice.get("finish_reason"), 20) or "stop",
-        model=_short(data.get("model"), 200),
-        tokens_in=_count(usage.get("prompt_tokens")),
-        tokens_out=_count(usage.get("completion_tokens")),
-        tokens_cached=_count(details.get("cached_tokens")) if isinstance(details, dict) else None,
-        fingerprint=_short(data.get("system_fingerprint"), 80),
+        finish_reason=short(choice.get("finish_reason"), 20) or "stop",
+        model=short(data.get("model"), 200),
+        tokens_in=count(usage.get("prompt_tokens")),
+        tokens_out=count(usage.get("completion_tokens")),
+        tokens_cached=count(details.get("cached_tokens")) if isinstance(details, dict) else None,
+        fingerprint=short(data.get("system_fingerprint"), 80),
         latency_ms=latency_ms,
     )
 
@@ -63,7 +67,11 @@ def http_error(status: int, headers: Headers, body: bytes, *, secret: str = "") 
         return ModelError(
             "refused", f"the server answers {status}, a redirect; redirects are not followed", status=status
         )
-    data = _parse(body)
+    return error_in(status, headers, parse(body), body, secret=secret)
+
+
+def error_in(status: int, headers: Headers, data: Any, body: bytes = b"", *, secret: str = "") -> ModelError:
+    """The same of a body that is parsed already; the bytes speak where it is no JSON."""
     words = _words(data, body, secret)
     message = f"{status}: {words}"[:MAX_WORDS] if words else f"the server answers {status}"
     if _is_out_of_money(data):
@@ -127,7 +135,7 @@ def cleaned(text: str, limit: int | None = None) -> str:
     return text
 
 
-def _parse(body: bytes) -> Any:
+def parse(body: bytes) -> Any:
     """None for what is not JSON. orjson refuses lone surrogates and bad UTF-8; the slower parser lets them pass to be cleaned."""
     try:
         return orjson.loads(body)
@@ -157,11 +165,11 @@ def _text(value: Any) -> str:
     return cleaned(value) if isinstance(value, str) else ""
 
 
-def _short(value: Any, limit: int) -> str:
+def short(value: Any, limit: int) -> str:
     return cleaned(value, limit) if isinstance(value, str) else ""
 
 
-def _count(value: Any) -> int | None:
+def count(value: Any) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MAX_TOKENS else None
 
 

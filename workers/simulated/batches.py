@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from math import ceil
 from typing import Any, Protocol
 
 import orjson
@@ -214,7 +215,7 @@ class Batches:
         faults = self.models.batch_faults
         written: list[Any] = []
         refused: list[Any] = []
-        last = len(lines) if faults.expire_after is None else int(len(lines) * faults.expire_after)
+        last = len(lines) if faults.expire_after is None else ceil(len(lines) * faults.expire_after)
         for number, line in enumerate(lines):
             if batch.status == "cancelling" or number >= last:
                 return written, refused, lines[number:]
