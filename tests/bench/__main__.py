@@ -18,11 +18,24 @@ Measured by `{command}`, which wrote this page.
 
 - Machine: {cpus} CPUs ({model}), {memory:.0f} GiB of memory, {system}, Python {python}. Load average when it
   began: {load:.1f}; other work on the machine slows both sides of a ratio, so compare ratios rather than rates.
-- What is simulated: the models. They answer at once, over HTTP on this machine, from templates; no GPU and no real
+- What is simulated: the models. They answer over HTTP on this machine, from templates (at once, or after the time a
+  table names); no GPU and no real
   model takes part, so these figures tell the workbench's own cost, not how fast a run over real models is. A simulated
   server shares the CPUs with the worker, PostgreSQL and the bare loop.
 - What is real: PostgreSQL {postgres} with fsync, started for the benchmark; the worker (`run_pipeline`), a process of its own.
 
+"""
+
+LANES = """\
+One client after the other, each a process of its own. The openai package's client is what most scripts use; a lane is
+one of the workbench's pumps on a real PostgreSQL, with every path and every Call committed before its task is done.
+The target is five times the stock client with {target} calls in flight.
+
+"""
+GPU = """\
+## On a GPU
+
+Not measured: no GPU was at hand. Nothing above depends on one.
 """
 
 
@@ -32,11 +45,15 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, help="of the run")
     given = {name: value for name, value in vars(parser.parse_args()).items() if value is not None}
     prepare_django()
-    from tests.bench import bench_import, bench_run
+    from tests.bench import bench_import, bench_lanes, bench_run
 
     words = "".join(f" --{name} {value}" for name, value in given.items())
     introduction = _introduction(f"python -m tests.bench{words}", os.getloadavg()[0])
-    parts = [table("Run", bench_run.run(**given)), table("Import", bench_import.run())]
+    lanes = (
+        "## Lanes and clients\n\n" + LANES.format(target=bench_lanes.IN_FLIGHT) + bench_lanes.table(bench_lanes.run())
+    )
+    run, imported = table("Run", bench_run.run(**given)), table("Import", bench_import.run())
+    parts = [lanes, f"## A whole run\n\n{run}", f"## Import\n\n{imported}", GPU]
     PAGE.parent.mkdir(exist_ok=True)
     PAGE.write_text(introduction + "\n".join(parts), encoding="utf-8")
     print(PAGE.read_text(encoding="utf-8"))
