@@ -9,7 +9,7 @@ from dataclasses import replace
 from typing import Any
 
 from apps.pipeline.config import EndpointConfig
-from apps.pipeline.protocol import Backend, ModelError, Reply, Request
+from apps.pipeline.protocol import Backend, HeldBackError, ModelError, Reply, Request
 from workers.limits import rates
 from workers.limits.door import Door
 
@@ -64,6 +64,10 @@ class Channel:
             if not error.maybe_billed:
                 door.settle(-reserved)
             raise
+        except HeldBackError:
+            door.gate.abandoned(address, now)
+            door.settle(-reserved)
+            raise
         except BaseException:
             door.gate.abandoned(address, now)
             raise
@@ -97,6 +101,9 @@ class Channel:
     def retry_in(self) -> float:
         """Seconds until something may be sent; 0: now."""
         now = self._clock()
+        for door in self._doors.values():
+            if now >= door.look_at:
+                self._look(door, now)
         return min((door.closed(now)[1] for door in self._doors.values()), default=0.0)
 
     async def close(self) -> None:

@@ -17,6 +17,7 @@ from tests.workers.virtual import (
     channel_to,
     endpoint,
     in_db,
+    most_in,
     now,
     pump,
     run_virtually,
@@ -37,16 +38,6 @@ def ledger(monkeypatch: pytest.MonkeyPatch) -> VirtualRates:
     monkeypatch.setattr(rates, "blocked_for", virtual.blocked_for)
     monkeypatch.setattr(rates, "processes_on", lambda name: 1)
     return virtual
-
-
-def most_in(times: list[float], window: float) -> int:
-    """In any sliding window, half-open."""
-    first = most = 0
-    for last, time in enumerate(times):
-        while times[first] <= time - window:
-            first += 1
-        most = max(most, last - first + 1)
-    return most
 
 
 def request_to(target, affinity: int = 0) -> Request:
@@ -209,10 +200,15 @@ def test_who_gets_no_turn_goes_back_after_half_a_minute():
 
 def test_a_served_endpoint_without_a_server_is_waited_for():
     async def main() -> None:
-        channel = Channel("generate@one", Server(), in_db, lambda: False, lambda e: [], now)
+        ready: list[str] = []
+        channel = Channel("generate@one", Server(), in_db, lambda: False, lambda e: ready, now)
         with pytest.raises(HeldBackError, match="no server of endpoint one is ready"):
             await channel.send(request_to(endpoint()))
         assert not channel.open
+        ready.append("http://127.0.0.1:1/v1")
+        await asyncio.sleep(1.1)
+        assert channel.open, "it is looked for without anything being sent"
+        await channel.send(request_to(endpoint()))
         await channel.close()
 
     run_virtually(main())

@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from apps.pipeline.models import PumpLease, RateLimit
+from tests.workers.virtual import most_in
 from workers import leases
 from workers.limits import rates
 from workers.limits.rates import Limits, Standing, grant
@@ -41,15 +42,6 @@ class Ledger:
     def pass_(self, seconds: float) -> None:
         self.now += seconds
         self.row = Standing(self.row.request_in - seconds, self.row.token_in - seconds)
-
-
-def most_in(times: list[float], window: float) -> int:
-    first = most = 0
-    for last, moment in enumerate(times):
-        while times[first] <= moment - window:
-            first += 1
-        most = max(most, last - first + 1)
-    return most
 
 
 @settings(max_examples=60, deadline=None)

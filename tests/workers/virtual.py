@@ -175,3 +175,13 @@ async def pump(channel: Channel, target: EndpointConfig, items: int, until: floa
     await asyncio.gather(*flying, return_exceptions=True)
     await channel.close()
     return outcome
+
+
+def most_in(times: list[float], window: float) -> int:
+    """Of these sorted times, the most in any sliding window (half-open)."""
+    first = most = 0
+    for last, moment in enumerate(times):
+        while times[first] <= moment - window:
+            first += 1
+        most = max(most, last - first + 1)
+    return most
