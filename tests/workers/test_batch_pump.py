@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from apps.pipeline.models import BatchJob, BatchRequest, Call, Failure, PumpLease, Reservation, Task
+from apps.pipeline.protocol import ModelError
 from apps.pipeline.services import cancel_run, pause_run, resume_run
 from apps.reasoning.ledger_check import check_run
-from apps.reasoning.models import ReasoningPath, Run, RunState
+from apps.reasoning.models import ReasoningPath, Run, RunState, Verdict
 from tests.workers.batch_world import (
     LANE,
     SAMPLES,
@@ -122,6 +123,7 @@ def test_an_expired_batch_pays_what_was_done_and_sends_the_rest_again(models: Ru
     run = batch_run(QUESTIONS)
     turn(models)
     assert paths(run) == QUESTIONS * SAMPLES
+    assert BatchJob.objects.filter(run=run).count() == 4, "12 requests: 6, 3, 2 and 1 of them done"
     statuses = list(BatchJob.objects.filter(run=run).order_by("created_at").values_list("status", "completed"))
     assert statuses[0] == ("expired", 6)
     expired = Call.objects.filter(run=run, error__contains="batch_expired")
@@ -278,7 +280,7 @@ def test_who_dies_at_a_step_is_followed_without_a_second_batch(models: RunningSi
     run = batch_run(QUESTIONS)
     die_at(models, step)
     assert BatchJob.objects.get(run=run).state == "prepared"
-    assert batch_lanes_with_work() == [LANE]
+    assert LANE in batch_lanes_with_work()
     turn(models)
     assert len(models.simulator.batches.batches) == 1
     assert paths(run) == QUESTIONS * SAMPLES
@@ -317,25 +319,20 @@ def test_one_lane_has_one_batch_pump(models: RunningSimulator) -> None:
         lane=LANE, slot=SLOT, owner="other:1:1", started_at=run.created_at, expires_at=run.created_at.replace(year=2999)
     )
     assert turn(models) is False
-    assert batch_lanes_with_work() == []
+    assert LANE not in batch_lanes_with_work()
     assert paths(run) == 0
 
 
 def test_a_provider_that_is_away_costs_no_question(models: RunningSimulator, monkeypatch: pytest.MonkeyPatch) -> None:
     run = batch_run(1)
-    wait = [3]
-    retrieve = Provider.retrieve
-
-    async def away(provider: Provider, batch_id: str) -> Any:
-        if wait[0]:
-            wait[0] -= 1
-            await provider.retrieve("batch_of_nobody")
-        return await retrieve(provider, batch_id)
-
-    monkeypatch.setattr(Provider, "retrieve", away)
-    wait[0] = 1
+    fails = {"upload": 2, "create": 2, "retrieve": 2, "download": 1}
+    left = Counter(fails)
+    for name in fails:
+        monkeypatch.setattr(Provider, name, failing(getattr(Provider, name), name, left))
     turn(models)
+    assert left.total() == 0
     assert paths(run) == SAMPLES
+    assert BatchJob.objects.get(run=run).error == ""
     assert_told_once(run, models)
 
 
@@ -410,6 +407,21 @@ def test_hostile_replies_stay_text(models: RunningSimulator, monkeypatch: pytest
     assert all(call.cost > 0 for call in Call.objects.filter(run=run)), "what is not said is counted at its worst"
 
 
+def test_a_judge_that_is_not_understood_leaves_its_path_unjudged(models: RunningSimulator) -> None:
+    run = batch_run(1)
+    for generator in run.config["generators"]:
+        turn(models, f"generate@{generator['endpoint']}")
+    odd(models, malformed_json=1)
+    turn(models, "verify@judge")
+    verdicts = Verdict.objects.filter(run=run)
+    assert {v.label for v in verdicts} == {"unjudged"}
+    assert verdicts.count() == 9 == Failure.objects.filter(run=run, stage="verify").count()
+    retried = Call.objects.filter(run=run, stage="verify")
+    assert Counter(retried.values_list("status", flat=True)) == {"retried": 18, "failed": 9}
+    assert all(call.excerpt for call in retried)
+    assert_told_once(run, models)
+
+
 def test_runs_without_batches_share_a_lane_with_those_that_have_them(models: RunningSimulator) -> None:
     run = batch_run(1)
     assert batch_config()["endpoints"][0]["transport"] == "batch"
@@ -418,6 +430,20 @@ def test_runs_without_batches_share_a_lane_with_those_that_have_them(models: Run
     assert batch_lanes_with_work() == []
     assert turn(models) is False
     assert paths(run) == 0
+
+
+def failing(method: Any, name: str, left: Counter[str]) -> Any:
+    """The provider's method, with a connection that breaks so many times: for `create`, after the deed."""
+
+    async def call(provider: Provider, *args: Any) -> Any:
+        if not left[name]:
+            return await method(provider, *args)
+        left[name] -= 1
+        if name == "create" and left[name] == 0:
+            await method(provider, *args)
+        raise ModelError("connection", "the connection broke", sent=True)
+
+    return call
 
 
 def die_at(models: RunningSimulator, step: str) -> None:
