@@ -11,6 +11,7 @@ from ninja.errors import HttpError, ValidationError
 
 from apps.exports.api import router as exports
 from apps.pipeline.api import router as pipeline
+from apps.pipeline.money_api import router as money
 from apps.questions.access import CLINICIAN, CURATOR, role_required
 from apps.questions.api import router as questions
 from apps.questions.api_access import reading
@@ -26,7 +27,7 @@ api = NinjaAPI(
     urls_namespace="api-1",
     docs_decorator=role_required(CLINICIAN, CURATOR),
 )
-for router in (questions, reasoning, pipeline, review, exports):
+for router in (questions, reasoning, pipeline, review, exports, money):
     api.add_router("", router)
 
 

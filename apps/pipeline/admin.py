@@ -1,6 +1,20 @@
 from django.contrib import admin
 
-from apps.pipeline.models import Call, Endpoint, Failure, PromptVersion, PumpLease, Task
+from apps.pipeline.models import (
+    BatchJob,
+    BatchRequest,
+    BudgetChange,
+    Call,
+    Endpoint,
+    Failure,
+    ModelServer,
+    PromptVersion,
+    PumpLease,
+    RateLimit,
+    Reservation,
+    RunBudget,
+    Task,
+)
 from apps.questions.admin_access import ReadOnlyAdmin
 
 
@@ -43,4 +57,55 @@ class FailureAdmin(ReadOnlyAdmin):
     list_display = ("run", "question", "stage", "item", "error_class", "created_at", "resolved_at")
     list_select_related = ("run", "question")
     list_filter = ("run", "stage", "error_class")
+    ordering = ("-id",)
+
+
+@admin.register(Reservation)
+class ReservationAdmin(ReadOnlyAdmin):
+    list_display = ("id", "run", "question", "stage", "item", "endpoint", "attempt", "amount", "created_at")
+    list_select_related = ("run", "question")
+    list_filter = ("run", "stage")
+    ordering = ("-created_at",)
+
+
+@admin.register(RunBudget)
+class RunBudgetAdmin(ReadOnlyAdmin):
+    list_display = ("run", "hard", "soft", "spent", "reserved", "stopped_at", "short_of")
+    list_select_related = ("run",)
+
+
+@admin.register(BudgetChange)
+class BudgetChangeAdmin(ReadOnlyAdmin):
+    list_display = ("run", "hard", "soft", "by", "at")
+    list_select_related = ("run", "by")
+    list_filter = ("run",)
+    ordering = ("-id",)
+
+
+@admin.register(RateLimit)
+class RateLimitAdmin(ReadOnlyAdmin):
+    list_display = ("key", "next_request", "next_token", "blocked_until", "updated_at")
+
+
+@admin.register(ModelServer)
+class ModelServerAdmin(ReadOnlyAdmin):
+    list_display = ("endpoint", "replica", "project", "state", "host", "url", "restarts", "seen_at")
+    list_select_related = ("project",)
+    list_filter = ("project", "state")
+
+
+@admin.register(BatchJob)
+class BatchJobAdmin(ReadOnlyAdmin):
+    list_display = ("id", "run", "lane", "state", "status", "requests", "completed", "failed", "created_at")
+    list_select_related = ("run",)
+    list_filter = ("run", "state")
+    ordering = ("-created_at",)
+
+
+@admin.register(BatchRequest)
+class BatchRequestAdmin(ReadOnlyAdmin):
+    list_display = ("custom_id", "job", "stage", "item", "attempt", "done")
+    list_select_related = ("job",)
+    list_filter = ("done",)
+    search_fields = ("=custom_id",)
     ordering = ("-id",)

@@ -1,17 +1,17 @@
-"""The form of a new run: published defaults, a configuration file for the rest, and how many calls it will make."""
+"""The form of a new run: published defaults, a configuration file for the rest, and what the run will take."""
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from django import forms
 from django.core.exceptions import ValidationError
 
 from apps.pipeline.config import ConfigError, RunConfig, default_config, parse_config
-from apps.pipeline.services import choose_questions
+from apps.pipeline.estimate import Estimate, estimate_run
+from apps.pipeline.services import choose_questions, pick_questions
 from apps.questions.models import Benchmark, Project, Split
 from apps.reasoning.models import Run
 
@@ -40,6 +40,9 @@ class RunForm(forms.Form):
     limit = forms.IntegerField(
         min_value=1, required=False, label="At most", help_text="Empty: every question that fits."
     )
+    sample = forms.IntegerField(
+        min_value=1, required=False, label="Drawn at random", help_text="So many of them, by the seed. Empty: all."
+    )
     duplicates = forms.BooleanField(required=False, label="All members of a duplicate group")
     flagged = forms.BooleanField(required=False, label="Questions that an import flag keeps out")
     allow_held_out = forms.BooleanField(required=False, label="Held-out questions; exports will say so")
@@ -57,6 +60,24 @@ class RunForm(forms.Form):
         label="A path no judge could judge",
     )
     seed = forms.IntegerField(min_value=0, initial=20260101)
+    hard = forms.DecimalField(
+        min_value=0,
+        max_digits=14,
+        decimal_places=4,
+        required=False,
+        label="Stop at",
+        help_text="The run is paused before it costs more. Empty: as its configuration says.",
+    )
+    soft = forms.DecimalField(
+        min_value=0, max_digits=14, decimal_places=4, required=False, label="Warn at", help_text="Below the other."
+    )
+    currency = forms.RegexField(
+        r"^[A-Z]{3}$",
+        required=False,
+        label="Currency",
+        help_text="Of the prices: USD unless the configuration says another.",
+        error_messages={"invalid": "Three capital letters, such as USD or EUR."},
+    )
     toml = forms.CharField(required=False, widget=forms.Textarea, label="Configuration as TOML", max_length=100_000)
 
     def __init__(self, *args: Any, project: Project, **kwargs: Any) -> None:
@@ -97,10 +118,15 @@ def merged_config(said: Mapping[str, Any]) -> dict[str, Any]:
         "benchmarks": [b.slug for b in said["benchmarks"]],
         "splits": list(said["splits"]),
         "limit": said["limit"],
+        "sample": said["sample"],
         "duplicates": said["duplicates"],
         "flagged": said["flagged"],
     }
     base |= {name: said[name] for name in ("seed", "label_policy", "unjudged_policy")}
+    budget = {name: str(said[name]) for name in ("hard", "soft") if said[name] is not None}
+    base["budget"] = base.get("budget", {}) | budget
+    if said["currency"]:
+        base["currency"] = said["currency"]
     for frozen in ("prompts", "imported"):
         base.pop(frozen, None)
     if paths_from := said.get("paths_from"):
@@ -115,34 +141,8 @@ def merged_config(said: Mapping[str, Any]) -> dict[str, Any]:
 
 def field_of(line: str) -> str | None:
     """The form's field that a line of a ConfigError speaks of; None for the form as a whole."""
-    named = {"cutoffs": "easy", "questions.limit": "limit", "seed:": "seed", "toml:": "toml"}
+    named = {"cutoffs": "easy", "questions.limit": "limit", "seed:": "seed", "budget": "hard", "toml:": "toml"}
     return next((field for words, field in named.items() if words in line), None)
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """Calls by stage before retries: exact for the first two, at most for the rest."""
-
-    questions: int
-    stages: tuple[tuple[str, int, bool], ...]  # (stage, calls, whether exact)
-
-    @property
-    def total(self) -> int:
-        return sum(calls for _, calls, _ in self.stages)
-
-
-def estimate_calls(config: RunConfig, *, questions: int, generates: bool) -> Estimate:
-    """Every path judged once; ranking at most once a path; each kept path rewritten, judged again and summarised once."""
-    paths, kept = questions * config.paths_per_question, questions * max(config.keep, config.regenerate)
-    stages = [("generate", paths, True)] if generates else []
-    stages += [
-        ("verify", paths, True),
-        ("rank", paths, False),
-        ("rewrite", kept, False),
-        ("reverify", kept, False),
-        ("summarise", kept, False),
-    ]
-    return Estimate(questions, tuple(stages))
 
 
 def estimate_for(config: RunConfig, project: Project, said: Mapping[str, Any]) -> Estimate:
@@ -150,6 +150,6 @@ def estimate_for(config: RunConfig, project: Project, said: Mapping[str, Any]) -
     paths_from: Run | None = said["paths_from"]
     chosen = choose_questions(
         project=project, config=config, paths_from=paths_from, allow_held_out=said["allow_held_out"]
-    ).count()
-    limit = config.questions.limit
-    return estimate_calls(config, questions=min(chosen, limit) if limit else chosen, generates=paths_from is None)
+    )
+    picked = pick_questions(chosen, config)
+    return estimate_run(project=project, config=config, picked=picked, paths_from=paths_from)

@@ -126,6 +126,21 @@ class RunMoney:
         return self.to_finish.plus(self.spent) if self.to_finish else None
 
     @property
+    def not_set_aside(self) -> Decimal:
+        """Of what is to finish; what is set aside belongs to it."""
+        return max(self.to_finish.expected - self.reserved, ZERO) if self.to_finish else ZERO
+
+    @property
+    def committed(self) -> Decimal:
+        return self.spent + self.reserved
+
+    @property
+    def scale(self) -> Decimal:
+        """What the bar of the whole is as long as."""
+        ends = (self.hard, self.soft, self.committed + self.not_set_aside)
+        return max(end for end in ends if end is not None)
+
+    @property
     def lasts(self) -> Decimal | None:
         """Share of the whole work that the hard budget pays for, where it does not pay for all."""
         whole = self.in_all
@@ -141,9 +156,9 @@ class RunMoney:
         return float(max(self.hard - self.spent, ZERO) / self.spent) * self.elapsed
 
     @property
-    def unstated_terms(self) -> list[str]:
-        """Models whose output comes under terms nobody wrote down."""
-        return [row.endpoint.model for row in self.models if not row.endpoint.terms]
+    def guesses(self) -> bool:
+        """Whether any stage's forecast rests on the estimate."""
+        return any(row.guessed and row.priced for row in self.stages)
 
 
 def money_of(run: Run, counters: Counters | None = None) -> RunMoney:
@@ -178,6 +193,12 @@ def money_of(run: Run, counters: Counters | None = None) -> RunMoney:
         to_finish=forecast.total if forecast else None,
         elapsed=_seconds(run),
     )
+
+
+def has_prices(config: Mapping[str, Any]) -> bool:
+    """Whether any endpoint of a `Run.config` has a price."""
+    prices = ("price_in", "price_out", "price_cached")
+    return any(Decimal(e.get(name) or 0) for e in config.get("endpoints", ()) for name in prices)
 
 
 def money_status(run: Run) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from django.db.models import Count, Sum
 from django.utils import timezone
 
 from apps.pipeline.models import Failure
+from apps.pipeline.money import RunMoney, has_prices, money_of
 from apps.questions.models import Benchmark
 from apps.reasoning.layout import Layout, layout_of, uses_simulated_models
 from apps.reasoning.models import Label, QuestionState, Run, RunCounter, RunState, Tier
@@ -123,7 +124,7 @@ class Overview:
     overridden: int
     calls: int
     failed_calls: int
-    cost: Decimal
+    money: RunMoney
     ready: int
     waiting: int
     excluded: int
@@ -211,7 +212,7 @@ def overview_of(run: Run) -> Overview:
         overridden=counters["overridden"],
         calls=counters["calls"],
         failed_calls=sum(value for key, value in counters.items() if key.startswith("failed:")),
-        cost=counters["cost_e8"] * E8,
+        money=money_of(run, counters),
         ready=by_state[QuestionState.READY],
         waiting=by_state[QuestionState.WAITING],
         excluded=by_state[QuestionState.EXCLUDED],
@@ -307,6 +308,8 @@ class RunRow:
     questions: int
     ready: int
     calls: int
+    spent: Decimal | None  # None: no price is set
+    currency: str
     simulated: bool
 
     @property
@@ -324,6 +327,8 @@ def run_rows(runs: Iterable[Run]) -> list[RunRow]:
             counters[run.pk]["questions"],
             counters[run.pk]["state:ready:"],
             counters[run.pk]["calls"],
+            counters[run.pk]["cost_e8"] * E8 if has_prices(run.config) else None,
+            run.config.get("currency", "USD"),
             uses_simulated_models(run.config),
         )
         for run in listed

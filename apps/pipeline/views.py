@@ -11,7 +11,8 @@ from django.views.decorators.vary import vary_on_headers
 from django_htmx.http import HTMX_STOP_POLLING
 
 from apps.pipeline.config import ConfigError
-from apps.pipeline.forms import Estimate, RunForm, estimate_for
+from apps.pipeline.estimate import Estimate
+from apps.pipeline.forms import RunForm, estimate_for
 from apps.pipeline.models import PromptVersion
 from apps.pipeline.overview import overview_of, run_rows
 from apps.pipeline.services import RunError, cancel_run, create_run, pause_run, resume_run, start_run

@@ -27,6 +27,8 @@ MATRIX = {
     ("get", "/runs"): (None, READ),
     ("get", "/runs/{run}"): (None, READ),
     ("get", "/runs/{run}/status"): (None, READ),
+    ("get", "/runs/{run}/money"): (None, READ),
+    ("put", "/runs/{run}/budget"): ({"hard": "10.50", "soft": None}, READ | {"clinician": 403}),
     ("get", "/runs/{run}/questions"): (None, READ),
     ("get", "/runs/{run}/questions/{uid}"): (None, READ),
     ("get", "/runs/{run}/questions/{uid}/paths"): (None, READ),
@@ -63,7 +65,7 @@ def person(role: str) -> Client:
 
 def ask(client: Client, method: str, path: str, ids: dict, body):
     url = "/api/v1" + path.format(**ids) + ("?label=error" if path.endswith("preview") else "")
-    return client.post(url, body, content_type="application/json") if method == "post" else client.get(url)
+    return client.get(url) if method == "get" else getattr(client, method)(url, body, content_type="application/json")
 
 
 def operations() -> list[tuple[str, str]]:

@@ -25,6 +25,7 @@ def page_addresses(world: World) -> dict[str, str]:
         "run": reverse("run", args=(run,)),
         "runs": reverse("runs"),
         "run_new": reverse("run_new"),
+        "run_budget": reverse("run_budget", args=(run,)),
         "run_cancel": reverse("run_cancel", args=(run,)),
         "failures": reverse("failures", args=(run,)),
         "failures_aside": reverse("failures_aside", args=(run,)) + group,
@@ -57,12 +58,13 @@ def write_addresses(world: World) -> dict[str, tuple[str, dict[str, str]]]:
         "remake": (reverse("remake", args=(world.run.pk, world.row.question.uid)), {}),
         "override": (reverse("override", args=(world.run.pk, world.path.pk)), {}),
         "run_new": (reverse("run_new"), {}),
+        "run_budget": (reverse("run_budget", args=(world.run.pk,)), {"hard": "-1"}),
         "export_new": (reverse("export_new"), {}),
     }
 
 
-ROLES_TO_READ = dict.fromkeys(("overview", "run", "runs", "prompt", "questions", "question", "composition", "key_conflicts", "held_out", "run_question", "compare", "record", "paths", "path", "override", "exports", "failures", "failures_aside", "failures_attempts"), READERS) | {"run_new": {CURATOR}, "run_cancel": {CURATOR}, "failures_retry": {CURATOR}, "export_new": {CURATOR}}  # fmt: skip
+ROLES_TO_READ = dict.fromkeys(("overview", "run", "runs", "prompt", "questions", "question", "composition", "key_conflicts", "held_out", "run_question", "compare", "record", "paths", "path", "override", "exports", "failures", "failures_aside", "failures_attempts"), READERS) | {"run_new": {CURATOR}, "run_cancel": {CURATOR}, "run_budget": {CURATOR}, "failures_retry": {CURATOR}, "export_new": {CURATOR}}  # fmt: skip
 ROLES_TO_WRITE = {
-    "run_action": {CURATOR}, "failures_retry": {CURATOR}, "remake": {CURATOR}, "override": READERS, "run_new": {CURATOR}, "export_new": {CURATOR},
+    "run_action": {CURATOR}, "failures_retry": {CURATOR}, "remake": {CURATOR}, "override": READERS, "run_new": {CURATOR}, "run_budget": {CURATOR}, "export_new": {CURATOR},
 }  # fmt: skip
 ELSEWHERE = {"logout", "export", "export_file"}  # logout is anyone's; the others have their tests beside the exports

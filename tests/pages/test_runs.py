@@ -130,11 +130,12 @@ def test_counting_makes_nothing(world: World, desk: Client) -> None:
     text = plain(desk.post(reverse("run_new"), form(do="estimate")).text)
     assert not Run.objects.filter(name="pilot").exists()
     assert "Questions 4" in text
-    assert "Generate 36 Verify 36 Rank up to 36" in text
-    assert "At most 132" in text
+    assert "Generate 36 exact Verify 36 exact Rank" in text
+    assert "Summarise 8 8 All" in text  # each question keeps two, unless it is difficult
+    assert "No price is set for any of its models" in text
     text = plain(desk.post(reverse("run_new"), form(do="estimate", paths_from=world.run.pk, limit=2)).text)
-    assert "Generate" not in text[text.index("Stage Calls") :]
-    assert "Verify 18" in text
+    assert "Generate" not in text[text.index("Calls by stage") : text.index("No price is set")]
+    assert "Verify 18 exact" in text
     assert "Questions 5" in plain(desk.post(reverse("run_new"), form(do="estimate", allow_held_out="on")).text)
 
 
