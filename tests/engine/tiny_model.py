@@ -24,7 +24,7 @@ VOCABULARY = 1600
 END = "<|end|>"
 ROLES = ("<|system|>", "<|user|>", "<|assistant|>")
 ANSWERS = tuple(f"\nFinal answer: {letter}" for letter in "ABCD")
-LEANING = {END: 4.6, '"': 4.8, "pass": 3.0, "fail": 1.5, "Correct": 3.0, "Error": 2.0, **dict.fromkeys(ANSWERS, 4.0)}
+LEANING = {END: 4.6, '"': 4.8, "pass": 3.8, "fail": 1.5, "Correct": 3.2, "Error": 1.8, **dict.fromkeys(ANSWERS, 4.0)}
 CHAT = (
     "{% for m in messages %}<|{{ m['role'] }}|>\n{{ m['content'] }}" + END + "\n{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|>\n{% endif %}"
