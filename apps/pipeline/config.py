@@ -77,6 +77,10 @@ class ServeConfig(Frozen):
         Annotated[str, Field(pattern=r"^--[a-z0-9][a-z0-9.-]*(=\S*)?$")], ...
     ] = ()  # further options of vllm serve
 
+    def __hash__(self) -> int:
+        """Endpoints are keys of dictionaries; the adapters, a dictionary themselves, are left out."""
+        return hash((self.model, self.replicas, self.gpus, self.host, self.port, self.rotate, self.extra))
+
     @model_validator(mode="after")
     def check_gpus(self) -> ServeConfig:
         if self.gpus and len(self.gpus) != self.replicas * self.tensor_parallel:

@@ -191,3 +191,8 @@ def test_the_python_named_must_exist() -> None:
     assert find_python({})
     with pytest.raises(ServeError, match="no such program"):
         find_python({"REASONMED_VLLM_PYTHON": "/nowhere/python"})
+
+
+def test_served_endpoints_can_be_keys() -> None:
+    one, same = (served_endpoint(adapters={"a": "/x", "b": "/y"}, replicas=2) for _ in range(2))
+    assert {one: 1}[same] == 1
