@@ -10,6 +10,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from django.views.decorators.vary import vary_on_headers
 from django_htmx.http import HTMX_STOP_POLLING
 
+from apps.pipeline.batches import batch_rows
 from apps.pipeline.config import ConfigError
 from apps.pipeline.estimate import Estimate
 from apps.pipeline.forms import RunForm, estimate_for
@@ -44,11 +45,12 @@ def run(request: HttpRequest, run_id: int) -> HttpResponse:
 def show_run(request: HttpRequest, run: Run) -> HttpResponse:
     """The page, or for htmx its live part; status 286 ends the polling once the run has ended."""
     now = overview_of(run)
+    live = {"now": now, "run": run, "batches": batch_rows(run)}
     if request.headers.get("HX-Request"):
         status = 200 if now.polls else HTMX_STOP_POLLING
-        return render(request, "pipeline/_live.html", {"now": now, "run": run, "swapped": True}, status=status)
+        return render(request, "pipeline/_live.html", {**live, "swapped": True}, status=status)
     others = run.project.runs.select_related("paths_from")[:RUNS_ON_OVERVIEW]
-    return render(request, "pipeline/overview.html", {"now": now, "run": run, "rows": run_rows(others)})
+    return render(request, "pipeline/overview.html", {**live, "rows": run_rows(others)})
 
 
 @role_required(CLINICIAN, CURATOR)
