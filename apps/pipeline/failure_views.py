@@ -25,7 +25,7 @@ LARGEST_ID = 2**63 - 1
 def failures(request: HttpRequest, run_id: int) -> HttpResponse:
     """Outputs set aside and attempts that failed, in groups; `class` in the address keeps one class."""
     run = run_of(request, run_id)
-    wanted = request.GET.get("class", "")
+    wanted = text_in(request.GET, "class")
     aside, attempts = (
         [group for group in groups if wanted in ("", group.place.error_class)]
         for groups in (groups_aside(run), groups_of_attempts(run))
@@ -34,6 +34,7 @@ def failures(request: HttpRequest, run_id: int) -> HttpResponse:
     add_samples(run, "attempts", attempts)
     context = {
         "run": run,
+        "class": wanted,
         "wanted": wanted and words_of(wanted).word,
         "aside": aside,
         "attempts": attempts,

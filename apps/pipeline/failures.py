@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Literal
+from typing import Any, Literal
 
 from django.db import connection
 from django.db.models import Count, F, Func, Q, QuerySet, Value
@@ -25,6 +25,7 @@ from apps.reasoning.selectors import run_counters
 
 Kind = Literal["aside", "attempts"]
 Key = int | uuid.UUID  # of a Failure, of a Call
+PARAMS = ("temperature", "top_p", "max_tokens")
 SAMPLES = 3  # shown with each group
 PAGE = 20  # in a group
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -75,6 +76,14 @@ class Sample:
         return item_words(self.item)
 
     @property
+    def params(self) -> list[tuple[str, Any]]:
+        """What was sent with the prompt, in the order one asks for it."""
+        sent: dict[str, Any] = self.call.params if self.call else {}
+        return sorted(
+            sent.items(), key=lambda pair: (PARAMS.index(pair[0]) if pair[0] in PARAMS else len(PARAMS), pair[0])
+        )
+
+    @property
     def path(self) -> int | None:
         """The path the output is about, where it is about one."""
         kind, _, number = self.item.partition("/")[0].partition(":")
@@ -89,6 +98,14 @@ class Group:
     last_at: datetime
     lane_calls: int | None = None  # calls of its lane so far; None where they were not counted by lane
     samples: list[Sample] = field(default_factory=list)
+
+    @property
+    def share(self) -> str:
+        """Of its lane's calls, in per cent: a few among a million are not "0.0 %"."""
+        if not self.lane_calls:
+            return "–"
+        share = 100 * self.count / self.lane_calls
+        return f"{share:.1f} %" if share >= 0.05 else "< 0.1 %"
 
 
 def item_words(item: str) -> str:

@@ -73,8 +73,10 @@ def test_groups_say_how_many_what_it_means_and_what_to_do(world: World, desk: Cl
 def test_one_class_alone(world: World, desk: Client) -> None:
     set_aside(world)
     set_aside(world, "path:9", error_class="refused", message="400: no such model")
-    text = plain(desk.get(address(world), {"class": "refused"}).text)
+    response = desk.get(address(world), {"class": "refused"})
+    text = plain(response.text)
     assert "1 output set aside" in text
+    assert f'href="{address(world, "failures_retry")}?class=refused"' in response.text
     assert "no such model" in text
     assert "does not agree" not in text
     assert "Nothing was set aside" in plain(desk.get(address(world), {"class": HOSTILE}).text)

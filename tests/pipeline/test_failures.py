@@ -142,6 +142,9 @@ class TestGroups:
         server, schema = groups_of_attempts(run)
         assert (schema.place, schema.count, schema.lane_calls) == (JUDGE, 2, 8)
         assert (server.place, server.lane_calls) == (Place("generate", "qwen2.5-72b", "server"), None)
+        assert (schema.share, server.share) == ("25.0 %", "–")
+        schema.lane_calls = 1_000_000
+        assert schema.share == "< 0.1 %"
 
     def test_samples_are_the_latest_with_what_was_sent(self) -> None:
         run, question = make_run(), make_question()
