@@ -148,6 +148,8 @@ class Batches:
     async def create(self, request: web.Request) -> web.Response:
         """The batch exists before `create_s` has passed and its creator hears of it."""
         data = _object(await request.read())
+        if self.models.batch_faults.refuse_create:
+            raise RefusedError(503, "simulated: no batches are taken just now")
         stored = self.files.get(str(data.get("input_file_id")))
         if data.get("endpoint") not in URLS:
             raise RefusedError(400, f"Invalid value: {data.get('endpoint')!r}. Supported values are: {URLS}")

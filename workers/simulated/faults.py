@@ -76,6 +76,7 @@ class BatchFaults(BaseModel):
     seconds: Annotated[float, Field(ge=0)] = 0.2  # that a batch takes
     upload_s: Annotated[float, Field(ge=0)] = 0  # between the deed and the answer that tells of it
     create_s: Annotated[float, Field(ge=0)] = 0
+    refuse_create: bool = False  # 503, and nothing is made
     content_s: Annotated[float, Field(ge=0)] = 0
     expire_after: Probability | None = None  # the share of a batch's lines that are answered before it expires
     fail_lines: Probability = 0  # answered 500, in the error file
