@@ -11,6 +11,7 @@ from decimal import Decimal
 from django.db.models import Count, Sum
 from django.utils import timezone
 
+from apps.pipeline.failure_words import words_of
 from apps.pipeline.models import Failure
 from apps.pipeline.money import RunMoney, has_prices, money_of
 from apps.questions.models import Benchmark
@@ -18,15 +19,6 @@ from apps.reasoning.layout import Layout, layout_of, uses_simulated_models
 from apps.reasoning.models import Label, QuestionState, Run, RunCounter, RunState, Tier
 from apps.reasoning.selectors import E8
 
-FAILURES = {
-    "connection": "Connection lost or timed out",
-    "server": "Server error (5xx)",
-    "rate_limit": "Rate limit (429)",
-    "refused": "Refused (4xx)",
-    "length": "Cut off at the token cap",
-    "empty": "Reply without text",
-    "schema": "Reply not in the form asked for",
-}
 TIERS = (Tier.EASY, Tier.MEDIUM, Tier.DIFFICULT)
 
 
@@ -109,7 +101,7 @@ class FailureRow:
 
     @property
     def words(self) -> str:
-        return FAILURES.get(self.error_class, self.error_class)
+        return words_of(self.error_class).word
 
 
 @dataclass(frozen=True, slots=True)

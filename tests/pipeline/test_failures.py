@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from decimal import Decimal
@@ -36,7 +37,7 @@ from apps.reasoning.models import ReasoningPath, Run, RunQuestion, RunState, Ver
 from apps.reasoning.selectors import run_status
 from apps.reasoning.services import assess_questions
 from tests.factories import count_again, make_call, make_project, make_question, make_run, make_user
-from tests.pipeline.test_run_end_to_end import assert_settled, wait_for_state
+from tests.pipeline.test_run_end_to_end import assert_settled, wait_for, wait_for_state
 from workers.embedded import embedded_worker
 from workers.simulated import SimulatorConfig, parse_faults, start_in_thread
 from workers.simulated.keys import DatabaseKeys
@@ -470,6 +471,58 @@ def assert_nothing_else_failed(run: Run, poisoned: set[tuple[int, str, str]], er
     good = calls.filter(status="ok").values_list("question", "stage", "item")
     assert len(good) == len(set(good)) == calls.values("question", "stage", "item").distinct().count() - len(poisoned)
     assert not Task.objects.filter(run=run, attempts__gt=0).exists(), "no lease came back because of a neighbour"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_two_who_try_the_same_again_one_does_it() -> None:
+    run = new_run(2)
+    answer_but_the_poisoned(run)
+    second: list[retries.Retried] = []
+
+    def also() -> None:
+        second.append(retry_failures(run=run, by=None))
+        connection.close()
+
+    thread = threading.Thread(target=also)
+    with transaction.atomic():  # the first holds its locks until the second waits for them
+        first = retry_failures(run=run, by=None)
+        thread.start()
+        wait_for(somebody_waits_for_a_lock, "the second to wait for the first")
+    thread.join()
+    assert (first.failures, second[0].failures) == (2, 0)
+    assert set(Task.objects.filter(run=run, lane="generate@qwen2.5-72b").values_list("wanted", flat=True)) == {2}
+    assert check_run(run) == []
+
+
+def somebody_waits_for_a_lock() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT EXISTS (SELECT 1 FROM pg_locks WHERE NOT granted)")
+        return bool(cursor.fetchone()[0])
+
+
+@pytest.mark.slow
+@pytest.mark.django_db(transaction=True)
+def test_trying_again_while_the_lanes_work_loses_nothing(models: RunningSimulator) -> None:
+    models.simulator.config.faults = parse_faults({"stages": {"verify": {"bad_schema": 0.5}}, "latency_ms": 5})
+    run = new_run(30)
+    start_run(run=run)
+    again = 0
+    with embedded_worker():
+        while again < 5 or not made_good(run):
+            wait_for(lambda: open_failures(run).exists() or finished(run), "something to try again")
+            again += retry_failures(run=run, by=None).failures
+        wait_for_state(run, RunState.FINISHED)
+    assert run_status(run)["exported_ready"] == 30
+    assert again == Failure.objects.filter(run=run, resolved_at__isnull=False).count()
+    assert_settled(run)
+
+
+def finished(run: Run) -> bool:
+    return Run.objects.filter(pk=run.pk, state=RunState.FINISHED).exists()
+
+
+def made_good(run: Run) -> bool:
+    return finished(run) and not open_failures(run).exists()
 
 
 @pytest.mark.slow
