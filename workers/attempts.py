@@ -9,13 +9,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Protocol
 
 from apps.pipeline.outputs import CallOut, FailureOut, Output, RejectedError, ResponseOut, VerdictOut
 from apps.pipeline.protocol import TRANSIENT, HeldBackError, ModelError, Reply, Request
 from apps.pipeline.stages import BY_NAME
 from apps.pipeline.worst_case import most_it_costs
 from apps.reasoning.policy.assess import Item
+from workers.backends.bodies import sent_params
 from workers.planning import Unit
 from workers.purse import Purse
 
@@ -153,11 +154,8 @@ def book(
     endpoint = request.endpoint
     if reply is None and isinstance(error, ModelError):
         reply = error.reply
-    params: dict[str, Any] = {"max_tokens": request.max_tokens}
-    if request.temperature is not None:
-        params["temperature"] = request.temperature
-    if request.top_p is not None:
-        params["top_p"] = request.top_p
+    params = sent_params(request)
+    seed = params.pop("seed", None)
     call = CallOut(
         run=unit.context.run.pk,
         question=unit.lease.question,
@@ -167,7 +165,7 @@ def book(
         model=(reply.model if reply and reply.model else endpoint.model)[:200],
         prompt=unit.context.prompt_of(item),
         params=params,
-        seed=request.seed,
+        seed=seed,
         attempt=attempt.number,
         status=status,
         created_at=attempt.started,

@@ -15,7 +15,7 @@ from aiohttp.test_utils import TestServer
 from apps.pipeline.config import EndpointConfig
 from apps.pipeline.protocol import ModelError, Reply, Request
 from tests.workers.simulation import FixedKeys, messages
-from workers.backends.bodies import is_reasoning
+from workers.backends.bodies import is_reasoning, sent_params
 from workers.backends.dispatch import ByTransport
 from workers.backends.openai_sdk import OpenAISDK
 from workers.simulated import Simulator, SimulatorConfig, parse_faults
@@ -181,6 +181,12 @@ async def test_a_reasoning_model_taken_for_another_says_what_it_refuses() -> Non
 def test_reasoning_models_are_known_by_name(model: str, reasoning: bool) -> None:
     assert is_reasoning(endpoint(model=model)) is reasoning
     assert is_reasoning(endpoint(model=model, style="chat")) is False
+
+
+def test_what_was_sent_is_what_is_recorded() -> None:
+    asked = {"temperature": 0.7, "top_p": 0.9, "seed": 3, "max_tokens": 9}
+    assert sent_params(request_to(endpoint(), **asked)) == asked
+    assert sent_params(request_to(endpoint(model="o1"), **asked)) == {"max_completion_tokens": 9}
 
 
 async def test_azure_gets_its_deployment_version_and_key(monkeypatch: pytest.MonkeyPatch) -> None:

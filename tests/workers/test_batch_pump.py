@@ -355,11 +355,22 @@ def test_a_missing_key_is_told_and_loses_nothing(models: RunningSimulator, monke
     assert_at_rest(run)
 
 
-def test_azure_takes_batches_at_its_own_addresses(models: RunningSimulator) -> None:
+def test_azure_takes_batches_at_its_own_addresses_once_it_has_seen_the_file(models: RunningSimulator) -> None:
+    odd(models, pending_s=0.2)
     run = batch_run(1, provider="azure", api_version="2024-10-21")
     turn(models)
     assert paths(run) == SAMPLES
     assert next(iter(models.simulator.batches.batches.values())).endpoint == "/chat/completions"
+    assert_told_once(run, models)
+
+
+def test_a_file_that_the_provider_cannot_use_is_refused(models: RunningSimulator) -> None:
+    odd(models, refuse_file=True)
+    run = batch_run(1)
+    turn_until_idle(models, run)
+    assert not models.simulator.batches.batches
+    words = "the provider cannot use the file: simulated: no use"
+    assert set(Failure.objects.filter(run=run).values_list("error_class", "message")) == {("refused", words)}
     assert_told_once(run, models)
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import IO, Any
 
+from django.conf import settings
 from openai import AsyncOpenAI
 
 from apps.pipeline.config import EndpointConfig
@@ -20,6 +23,8 @@ TAG = "workbench_job"  # in a batch's metadata: the BatchJob it belongs to
 PAGES = 50  # of 100 batches, looked through for one of ours
 MAX_RESULTS = 16 << 30  # bytes of a file
 CLOCKS_APART = timedelta(hours=24)
+LOOKING = ("pending", "running", "notRunning")
+LOOKED_THROUGH_S = 900.0
 ENDED = ("completed", "expired", "cancelled", "failed")
 STATUSES = (*ENDED, "validating", "in_progress", "finalizing", "cancelling")
 _ID = re.compile(r"[A-Za-z0-9_.:-]{1,120}")
@@ -59,12 +64,23 @@ class Provider:
         return "/chat/completions" if self.endpoint.provider == "azure" else "/v1/chat/completions"
 
     async def upload(self, content: IO[bytes], name: str) -> str:
+        """The file's id, once the provider has looked through it (Azure takes a while, and no batch before that)."""
         data = await self._json(
             self.client.files.with_streaming_response.create,
             file=(name, content, "application/jsonl"),
             purpose="batch",
         )
-        return _identifier(data.get("id"), "file")
+        file_id = _identifier(data.get("id"), "file")
+        deadline = time.monotonic() + LOOKED_THROUGH_S
+        while data.get("status") in LOOKING:
+            if time.monotonic() > deadline:
+                raise ModelError("server", f"the file is still {data['status']} after {LOOKED_THROUGH_S:g} s")
+            await asyncio.sleep(min(2.0, settings.BATCH_POLL_S))
+            data = await self._json(self.client.files.with_streaming_response.retrieve, file_id=file_id)
+        if data.get("status") == "error":
+            words = replies.short(data.get("status_details"), 400)
+            raise ModelError("refused", f"the provider cannot use the file: {words or 'it does not say why'}")
+        return file_id
 
     async def create(self, file_id: str, job: str) -> View:
         data = await self._json(

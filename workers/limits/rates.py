@@ -143,4 +143,5 @@ UPDATE pipeline_ratelimit SET updated_at = now(),
   blocked_until = greatest(blocked_until, clock_timestamp() + %s * interval '1 second') WHERE key = %s"""
 _BLOCKED = "SELECT extract(epoch FROM blocked_until - clock_timestamp())::float8 FROM pipeline_ratelimit WHERE key = %s"
 _PROCESSES = """
-SELECT count(DISTINCT owner) FROM pipeline_pumplease WHERE split_part(lane, '@', 2) = %s AND expires_at > now()"""
+SELECT count(DISTINCT owner) FROM pipeline_pumplease
+WHERE split_part(lane, '@', 2) = %s AND expires_at > now() AND owner NOT LIKE 'batch:%%'"""

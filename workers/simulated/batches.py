@@ -48,11 +48,18 @@ class StoredFile:
     purpose: str
     content: bytes
     created_at: int
+    usable_at: float = 0  # monotonic
+    status: str = "processed"  # what it comes to
+
+    @property
+    def is_pending(self) -> bool:
+        return time.monotonic() < self.usable_at
 
     def shown(self) -> dict[str, Any]:
         return {
             "id": self.id, "object": "file", "bytes": len(self.content), "created_at": self.created_at,
-            "filename": self.name, "purpose": self.purpose, "status": "processed", "status_details": None,
+            "filename": self.name, "purpose": self.purpose, "status": "pending" if self.is_pending else self.status,
+            "status_details": "simulated: no use" if self.status == "error" else None,
         }  # fmt: skip
 
 
@@ -127,7 +134,10 @@ class Batches:
         if purpose != "batch" or content is None:
             raise RefusedError(400, "a file with the purpose batch is needed")
         stored = self._store(name, "batch", content)
-        await asyncio.sleep(self.models.batch_faults.upload_s)
+        faults = self.models.batch_faults
+        stored.usable_at = time.monotonic() + faults.pending_s
+        stored.status = "error" if faults.refuse_file else "processed"
+        await asyncio.sleep(faults.upload_s)
         return _json(stored.shown())
 
     async def list_files(self, request: web.Request) -> web.Response:
@@ -157,6 +167,8 @@ class Batches:
             raise RefusedError(400, "Invalid value for 'completion_window': only '24h' is supported")
         if stored is None or stored.purpose != "batch":
             raise RefusedError(400, f"No file with the purpose batch: {data.get('input_file_id')}")
+        if stored.is_pending:
+            raise RefusedError(400, "The file is not processed yet.")
         batch = StoredBatch(
             self._id("batch"), stored.id, data["endpoint"], _metadata(data.get("metadata")), int(time.time())
         )

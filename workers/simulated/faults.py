@@ -76,6 +76,8 @@ class BatchFaults(BaseModel):
     seconds: Annotated[float, Field(ge=0)] = 0.2  # that a batch takes
     upload_s: Annotated[float, Field(ge=0)] = 0  # between the deed and the answer that tells of it
     create_s: Annotated[float, Field(ge=0)] = 0
+    pending_s: Annotated[float, Field(ge=0)] = 0  # a file is looked through before it can be used, as with Azure
+    refuse_file: bool = False  # and found to be of no use
     refuse_create: bool = False  # 503, and nothing is made
     content_s: Annotated[float, Field(ge=0)] = 0
     expire_after: Probability | None = None  # the share of a batch's lines that are answered before it expires
