@@ -11,6 +11,7 @@ import pytest
 from apps.pipeline.protocol import HeldBackError, ModelError, Request
 from tests.workers.virtual import (
     START,
+    Bucket,
     Server,
     VirtualRates,
     away,
@@ -74,6 +75,13 @@ def test_a_server_that_takes_fewer_at_once_is_found_out():
     sent = sum(time > START + MINUTE for time, _, _ in server.arrived)
     taken = sum(time > START + MINUTE for time, _ in server.answered)
     assert sent - taken < 0.15 * sent, "once it is known, few are sent in vain"
+
+
+def test_a_providers_limit_that_nobody_configured_is_found_out():
+    server = Server(latency=0.5, fault=Bucket(500))
+    outcome = run_virtually(pump(channel_to(server), endpoint(max_in_flight=64), 10**6, until=3 * MINUTE))
+    assert outcome.done > 0.8 * 500 * 3
+    assert max(outcome.attempts) < 3 * 20, "far from what sets a question aside"
 
 
 def test_all_429_is_answered_with_silence():

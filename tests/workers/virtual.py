@@ -115,6 +115,22 @@ class Server:
         return None
 
 
+class Bucket:
+    """A provider's own limit: so many a minute, as many saved up as fall due in a second."""
+
+    def __init__(self, per_minute: int) -> None:
+        self.per_second = per_minute / 60
+        self.level, self.at = max(1.0, self.per_second), 0.0
+
+    def __call__(self, address: str, passed: float) -> ModelError | None:
+        self.level = min(max(1.0, self.per_second), self.level + (passed - self.at) * self.per_second)
+        self.at = passed
+        if self.level < 1:
+            return too_many()
+        self.level -= 1
+        return None
+
+
 def too_many(retry_after: float | None = 1.0) -> ModelError:
     return ModelError("rate_limit", "429", status=429, retry_after=retry_after)
 

@@ -9,6 +9,7 @@ GROW_AFTER = 25  # successes, for one more in flight
 EPOCH_S = 1.0  # or the mean latency, if that is longer
 EPOCH_REPLIES = 20
 NOTICED = 0.05  # a smaller share of 429s is no reason for anything
+MOSTLY = 0.5
 TRY_AGAIN_S = 30.0
 
 
@@ -21,7 +22,7 @@ class Concurrency:
     def __init__(self, most: int) -> None:
         self._most = most
         self._limit = float(most)
-        self._latency = 0.0
+        self.latency = 0.0  # mean, of calls that were accepted
         self._accepted = self._refused = 0
         self._from = float("-inf")  # replies before belong to the limit before a cut
         self._until = float("-inf")
@@ -45,7 +46,7 @@ class Concurrency:
         self._limit = min(self._limit, most)
 
     def accepted(self, now: float, latency: float) -> None:
-        self._latency += 0.05 * (latency - self._latency) if self._latency else latency
+        self.latency += 0.05 * (latency - self.latency) if self.latency else latency
         if self._limit < self._most:
             self._limit = min(self._limit + 1 / GROW_AFTER, self._most)
         self._accepted += 1
@@ -55,28 +56,28 @@ class Concurrency:
             self._tolerated = 0.0
             self._trial = None
             self._accepted = 0
-            self._until = now + max(EPOCH_S, self._latency)
+            self._until = now + max(EPOCH_S, self.latency)
 
     def refused(self, now: float) -> None:
         self._refused += 1
         self._note(now)
 
     def judge(self, now: float) -> None:
-        """End the epoch now."""
+        """End the epoch now. Where most are refused there is too little to see whether a cut helped: it stays."""
         known = self._accepted + self._refused
         if not known:
             return
         share = self._refused / known
         if now >= self._try_again_at:
             self._tolerated = 0.0
-        if self._trial is not None:
+        if self._trial is not None and share <= MOSTLY:
             self._end_trial(share, now)
         elif share > self._tolerated + max(NOTICED, 2 * sqrt(self._tolerated * (1 - self._tolerated) / known)):
-            self._trial = (self._limit, share)
+            self._trial = (self._limit, share) if share <= MOSTLY else None
             self._limit = max(1.0, self._limit * CUT)
-            self._from = now + self._latency
+            self._from = now + self.latency
         self._accepted = self._refused = 0
-        self._until = max(now, self._from) + max(EPOCH_S, self._latency)
+        self._until = max(now, self._from) + max(EPOCH_S, self.latency)
 
     def _end_trial(self, share: float, now: float) -> None:
         """Were the 429s those beyond what the server takes, all others cut, the share would have fallen by `fall`."""

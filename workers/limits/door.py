@@ -215,7 +215,7 @@ class Door:
         moments = self._moments
         if self._asking is not None or now < self._ask_at or (moments and moments[-1][0] - now > ASK_AHEAD_S):
             return
-        wanted = min(len(self._room), self.gate.free()) - len(moments)
+        wanted = min(len(self._room), self.gate.free(now)) - len(moments)
         if wanted <= 0:
             self._ask_at = now + CROWDED_S
             return

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections import deque
 from collections.abc import Sequence
 from typing import Any
 
@@ -40,13 +41,14 @@ class Gate:
         self._refusals = Breaker(REFUSALS)
         self._breakers: dict[str, Breaker] = {}
         self._loads: dict[str, int] = {}
+        self._kept: deque[float] = deque()  # until when a place stays taken after a 429
         self._lock = threading.Lock()
 
     def enter(self, now: float, affinity: int, addresses: Sequence[str], avoid: str = "") -> str | None:
         """The address that takes the call, which must `leave` it; none when nothing may be sent now."""
         with self._lock:
             refusals = self._refusals
-            if self.in_flight >= self._concurrency.limit or (refusals.open_until is not None and refusals.wait(now)):
+            if self._taken(now) >= self._concurrency.limit or (refusals.open_until is not None and refusals.wait(now)):
                 return None
             address = addresses[0] if len(addresses) == 1 else self._choose(now, affinity, addresses, avoid)
             breaker = self._breaker(address)
@@ -87,6 +89,7 @@ class Gate:
             self._leave(address)
             self._breakers[address].succeeded(sent_at)
             self._concurrency.refused(now)
+            self._kept.append(sent_at + self._concurrency.latency)
             level = _level(self._refusals)
             if not self._refusals.failed(sent_at, now, pause=retry_after):
                 return 0.0
@@ -131,9 +134,9 @@ class Gate:
             others = self.in_flight - sent + self.waiting - waiting
             return max(1, limit // max(1, self.members), limit - others)
 
-    def free(self) -> int:
+    def free(self, now: float) -> int:
         with self._lock:
-            return self._concurrency.limit - self.in_flight
+            return self._concurrency.limit - self._taken(now)
 
     def queue(self, change: int) -> None:
         with self._lock:
@@ -172,6 +175,13 @@ class Gate:
             breaker = self._breakers[address] = Breaker()
             self._loads[address] = 0
         return breaker
+
+    def _taken(self, now: float) -> int:
+        """Places in use. A 429 comes at once: its place stays taken for as long as a call takes, or the places beyond
+        what the server accepts would be filled again and again, with nothing but 429s."""
+        while self._kept and self._kept[0] <= now:
+            self._kept.popleft()
+        return self.in_flight + len(self._kept)
 
     def _leave(self, address: str) -> None:
         self.in_flight -= 1
