@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from apps.pipeline.budget import book_unknown
 from apps.pipeline.models import BatchJob, BatchRequest, Call, Failure, PumpLease, Reservation, Task
 from apps.pipeline.protocol import ModelError
 from apps.pipeline.services import cancel_run, pause_run, resume_run
@@ -271,6 +272,32 @@ def test_a_cancelled_run_cancels_its_batch_and_keeps_what_was_done(models: Runni
     assert not PumpLease.objects.exists()
 
 
+def test_a_batch_that_the_provider_forgot_waits_for_a_person_who_may_cancel(models: RunningSimulator) -> None:
+    run = batch_run(1)
+    stopping = threading.Event()
+    told = jobs.note_error
+
+    def note_error(job: BatchJob, words: str) -> None:
+        told(job, words)
+        stopping.set()
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Provider, "retrieve", forgetting(Provider.retrieve, models))
+        patch.setattr(jobs, "note_error", note_error)
+        turn(models, stop=stopping.is_set)
+    job = BatchJob.objects.get(run=run)
+    assert job.state == "submitted"
+    assert "No batch found" in job.error
+    cancel_run(run=run)
+    turn(models)
+    assert book_unknown() == SAMPLES, "it may have been paid: counted at its worst"
+    job.refresh_from_db()
+    assert job.state == "failed"
+    run.money.refresh_from_db()
+    assert run.money.reserved == 0 < run.money.spent
+    assert check_run(run) == []
+
+
 STEPS = ("write_file", "note_file", "note_view")
 
 
@@ -441,6 +468,14 @@ def test_runs_without_batches_share_a_lane_with_those_that_have_them(models: Run
     assert batch_lanes_with_work() == []
     assert turn(models) is False
     assert paths(run) == 0
+
+
+def forgetting(method: Any, models: RunningSimulator) -> Any:
+    async def call(provider: Provider, batch_id: str) -> Any:
+        models.simulator.batches.batches.clear()
+        return await method(provider, batch_id)
+
+    return call
 
 
 def failing(method: Any, name: str, left: Counter[str]) -> Any:

@@ -180,7 +180,14 @@ class BatchPump:
         return await provider.create(job.file_id, str(job.pk))
 
     async def _follow(self, job: BatchJob, provider: Provider) -> None:
-        view = await provider.retrieve(job.batch_id)
+        try:
+            view = await provider.retrieve(job.batch_id)
+        except ModelError as error:
+            if error.status != 404 or job.run.state != RunState.CANCELLED:
+                raise
+            # what the provider does not know of a run that nobody wants is given up, and booked as unknown
+            await self._in_db(jobs.end_job, job, self.own, BatchState.FAILED, error.message)
+            return
         if job.run.state == RunState.CANCELLED and view.status in ("validating", "in_progress"):
             view = await provider.cancel(job.batch_id)
         moved = view.status != job.status
