@@ -15,7 +15,7 @@ import urllib.request
 
 from django.conf import settings
 
-from apps.pipeline.config import SERVED, EndpointConfig
+from apps.pipeline.config import EndpointConfig
 from apps.pipeline.protocol import Backend
 from workers.backends.dispatch import ByTransport
 from workers.serving.discovery import served_address, served_addresses
@@ -30,12 +30,12 @@ def make_backend() -> Backend:
 
 def addresses_of(endpoint: EndpointConfig) -> list[str]:
     """Where the endpoint's replicas are now; its own address stands as it is configured."""
-    return served_addresses(endpoint) if endpoint.base_url == SERVED else [endpoint.base_url, *endpoint.replicas]
+    return served_addresses(endpoint) if endpoint.served else [endpoint.base_url, *endpoint.replicas]
 
 
 def resolve(endpoint: EndpointConfig) -> str:
     """Raises HeldBackError where `serve_models` has no server ready."""
-    if endpoint.base_url == SERVED:
+    if endpoint.served:
         return served_address(endpoint)
     return simulator_url() if endpoint.simulated else endpoint.base_url
 

@@ -128,6 +128,8 @@ class EndpointConfig(Frozen):
     def check_transport(self) -> EndpointConfig:
         if self.base_url == SERVED and self.serve is None:
             raise ValueError('base_url "served" needs a [endpoints.serve] table')
+        if self.transport == "engine" and self.base_url != SERVED:
+            raise ValueError('transport "engine" needs base_url "served" and a [endpoints.serve] table')
         if self.replicas and (self.base_url in (SIMULATED, SERVED) or self.transport in ("batch", "engine")):
             raise ValueError("replicas: only for an endpoint with addresses of its own, lean or sdk")
         if self.provider == "azure" and not (self.api_version and self.transport in ("sdk", "batch")):
@@ -137,6 +139,11 @@ class EndpointConfig(Frozen):
     @property
     def simulated(self) -> bool:
         return self.base_url == SIMULATED
+
+    @property
+    def served(self) -> bool:
+        """`serve_models` serves it. A model in `run_engine`'s own process has no server."""
+        return self.base_url == SERVED and self.transport != "engine"
 
     @property
     def free(self) -> bool:

@@ -40,3 +40,8 @@ def lanes_of(config: RunConfig) -> list[str]:
     """Every lane of a run, in the order of the stages."""
     generate = [] if config.imported or config.paths_from else [f"generate@{g.endpoint}" for g in config.generators]
     return list(dict.fromkeys(generate + [f"{s}@{endpoint_name(config, s)}" for s in STAGES[1:]]))
+
+
+def engine_lanes(config: RunConfig) -> list[str]:
+    """Those of endpoints with transport "engine": `run_engine` works on them, no other worker does."""
+    return [lane for lane in lanes_of(config) if config.endpoint(lane.split("@")[1]).transport == "engine"]

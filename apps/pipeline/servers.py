@@ -67,7 +67,11 @@ class ServerRow:
 
 def servers_of(run: Run, *, logs: bool = False) -> list[ServerRow]:
     """The servers behind a run's served endpoints, in the configuration's order; none: it has no such endpoint."""
-    served = {e["name"]: e for e in run.config.get("endpoints", ()) if e.get("base_url") == SERVED}
+    served = {
+        e["name"]: e
+        for e in run.config.get("endpoints", ())
+        if e.get("base_url") == SERVED and e.get("transport") != "engine"
+    }
     if not served:
         return []
     found: dict[str, list[ModelServer]] = {}

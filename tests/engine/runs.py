@@ -30,10 +30,9 @@ def table(header: str, **fields: Any) -> str:
 
 def write_config(folder: Path, *endpoints: str, generators: str, rest: str) -> Path:
     """Nine paths of few tokens a question. `generators` and `rest` name endpoints."""
-    tables = list(endpoints)
-    for number in range(1, 4):
-        tables.append(table("[[generators]]", name=f"g{number}", endpoint=generators, max_tokens=60))
-    tables += [
+    tables = [
+        *endpoints,
+        *(table("[[generators]]", name=f"g{n}", endpoint=generators, max_tokens=60) for n in (1, 2, 3)),
         table("[cutoffs]", easy=0, medium=1),  # its judge finds few errors
         table("[judge]", endpoint=rest, temperature=1.0, max_tokens=400),
         table("[ranker]", endpoint=rest, temperature=0.7, max_tokens=400),
@@ -59,11 +58,16 @@ def assert_whole(instance: Instance, questions: int) -> dict[str, Any]:
     assert all(status["excluded"]), "a question is excluded without a reason"
     assert all(status["waiting"]), "a question waits without a reason"
     assert json.loads(instance.manage("check_ledger", RUN, "--json"))["drift"] == 0
+    assert_each_path_once(instance, questions)
+    assert instance.count("SELECT count(*) FROM pipeline_call WHERE simulated") == 0
+    return status
+
+
+def assert_each_path_once(instance: Instance, questions: int) -> None:
+    """Each of the nine generated paths is there or set aside, and no output of any stage is there twice."""
     for name, identity in OUTPUTS.items():
         doubled = f"SELECT count(*) FROM (SELECT 1 FROM {name} GROUP BY {identity} HAVING count(*) > 1) d"
         assert instance.count(doubled) == 0, name
     generated = instance.count("SELECT count(*) FROM reasoning_reasoningpath WHERE origin = 'generated'")
     set_aside = instance.count("SELECT count(*) FROM pipeline_failure WHERE stage = 'generate'")
     assert generated + set_aside == 9 * questions
-    assert instance.count("SELECT count(*) FROM pipeline_call WHERE simulated") == 0
-    return status

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from apps.pipeline.config import EndpointConfig
-from apps.pipeline.protocol import Backend, ModelError, Reply, Request
+from apps.pipeline.protocol import Backend, HeldBackError, ModelError, Reply, Request
 
+ELSEWHERE_S = 30.0  # before a call that came to the wrong worker is taken up again
 Resolve = Callable[[EndpointConfig], str]
 
 
@@ -39,4 +40,6 @@ def _load(name: str, resolve: Resolve) -> Backend:
         from workers.backends.openai_sdk import OpenAISDK
 
         return OpenAISDK(resolve)
+    if name == "engine":
+        raise HeldBackError("the endpoint's model runs in manage.py run_engine", ELSEWHERE_S)
     raise ModelError("refused", f"no single calls are made through the transport {name!r}")

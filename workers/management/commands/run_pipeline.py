@@ -13,7 +13,8 @@ from django.core.management.base import BaseCommand
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from apps.pipeline.lanes import STAGES
+from apps.pipeline.config import RunConfig
+from apps.pipeline.lanes import STAGES, engine_lanes
 from apps.pipeline.run_commands import find_run, refuse
 from apps.pipeline.services import RunError, start_run
 from apps.reasoning.models import Run, RunState
@@ -37,6 +38,8 @@ class Command(BaseCommand):
         interrupted = threading.Event()
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, lambda *_: interrupted.set())
+        if lanes := engine_lanes(RunConfig.model_validate(run.config)):
+            self.stderr.write(f"{run.name}: {', '.join(lanes)}: worked on where manage.py run_engine runs, not here.")
         with embedded_worker():
             watch(run, interrupted)
         run.refresh_from_db()

@@ -13,7 +13,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from apps.pipeline.config import SERVED, ConfigError, EndpointConfig, RunConfig, load_config
+from apps.pipeline.config import ConfigError, EndpointConfig, RunConfig, load_config
 from apps.questions.access import default_project
 from workers.serving.command import ServeError, build_argv, check_endpoint, devices_of, find_python, serve_of
 from workers.serving.replica import Timing
@@ -91,7 +91,7 @@ class Command(BaseCommand):
 
 
 def choose_endpoints(config: RunConfig, names: Sequence[str]) -> list[EndpointConfig]:
-    served = {endpoint.name: endpoint for endpoint in config.endpoints if endpoint.base_url == SERVED}
+    served = {endpoint.name: endpoint for endpoint in config.endpoints if endpoint.served}
     if not served:
         raise ServeError('no endpoint has base_url = "served": there is nothing to serve')
     if unknown := [name for name in names if name not in served]:
