@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.engine.vllm_server import MODEL
+from tests.engine.vllm_server import CONTEXT, MODEL
 from tests.faults.instance import Instance
 
 RUN = "tiny"
@@ -19,8 +19,19 @@ OUTPUTS = {  # table → what only one output may have
 
 
 def endpoint(name: str, *, serve: dict[str, Any] | None = None, **fields: Any) -> str:
-    own = table("[[endpoints]]", name=name, model=MODEL, timeout_s=120, **fields)
-    return own + table("[endpoints.serve]", **serve) if serve else own
+    tables = [table("[[endpoints]]", name=name, model=MODEL, timeout_s=120, **fields)]
+    if serve:
+        plain = {key: value for key, value in serve.items() if key != "adapters"}
+        tables += [
+            table("[endpoints.serve]", **plain),
+            table("[endpoints.serve.adapters]", **serve.get("adapters", {})),
+        ]
+    return "\n".join(tables)
+
+
+def serve_table(model: Path) -> dict[str, Any]:
+    """How to run the tiny model without a GPU."""
+    return {"model": str(model), "max_model_len": CONTEXT, "dtype": "float32", "extra": ["--enforce-eager"]}
 
 
 def table(header: str, **fields: Any) -> str:
@@ -49,7 +60,7 @@ def create_run(instance: Instance, config: Path, questions: int) -> None:
     instance.manage("create_run", "--name", RUN, "--config", str(config), "--limit", str(questions))
 
 
-def assert_whole(instance: Instance, questions: int) -> dict[str, Any]:
+def assert_whole(instance: Instance, questions: int) -> None:
     """The run is finished, every question told, nothing doubled, nothing simulated, and all its counts agree."""
     status = instance.status(RUN)
     assert status["state"] == "finished"
@@ -60,7 +71,6 @@ def assert_whole(instance: Instance, questions: int) -> dict[str, Any]:
     assert json.loads(instance.manage("check_ledger", RUN, "--json"))["drift"] == 0
     assert_each_path_once(instance, questions)
     assert instance.count("SELECT count(*) FROM pipeline_call WHERE simulated") == 0
-    return status
 
 
 def assert_each_path_once(instance: Instance, questions: int) -> None:

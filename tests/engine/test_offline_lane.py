@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import subprocess
-from typing import Any
 
 import psutil
 import pytest
 
-from tests.engine.runs import RUN, assert_each_path_once, assert_whole, create_run, endpoint, write_config
-from tests.engine.vllm_server import CONTEXT, ENV, MODEL, PYTHON, VllmServer
+from tests.engine.runs import RUN, assert_each_path_once, assert_whole, create_run, endpoint, serve_table, write_config
+from tests.engine.vllm_server import ENV, MODEL, PYTHON, VllmServer
 from tests.faults.instance import ROOT, Instance, free_port, kill, wait_for
 
 pytestmark = pytest.mark.engine
@@ -23,7 +22,9 @@ start_run(run=Run.objects.get(name={RUN!r}))
 
 def test_a_run_with_its_generators_in_the_worker(instance: Instance, vllm: VllmServer) -> None:
     served = endpoint("vllm", base_url=f"{vllm.url}/v1", max_in_flight=16)
-    offline = endpoint("offline", base_url="served", transport="engine", max_in_flight=16, serve=serve(vllm))
+    offline = endpoint(
+        "offline", base_url="served", transport="engine", max_in_flight=16, serve=serve_table(vllm.model)
+    )
     create_run(instance, write_config(instance.var, offline, served, generators="offline", rest="vllm"), QUESTIONS)
     pipeline = instance.start("run_pipeline", RUN)
     wait_for(lambda: "run_engine" in instance.log("run_pipeline"), "the word that a lane waits for run_engine")
@@ -45,7 +46,7 @@ def test_a_run_with_its_generators_in_the_worker(instance: Instance, vllm: VllmS
 
 def test_a_killed_worker_leaves_no_engine_and_its_work_to_the_next(instance: Instance, vllm: VllmServer) -> None:
     """The generators' lane alone: its judge is never up."""
-    offline = endpoint("offline", base_url="served", transport="engine", max_in_flight=1, serve=serve(vllm))
+    offline = endpoint("offline", base_url="served", transport="engine", max_in_flight=1, serve=serve_table(vllm.model))
     nowhere = endpoint("nowhere", base_url=f"http://127.0.0.1:{free_port()}/v1")
     create_run(instance, write_config(instance.var, offline, nowhere, generators="offline", rest="nowhere"), QUESTIONS)
     instance.manage("shell", "-c", START)
@@ -67,7 +68,7 @@ def test_a_killed_worker_leaves_no_engine_and_its_work_to_the_next(instance: Ins
 
 def test_an_engine_that_cannot_start_says_why(instance: Instance, vllm: VllmServer) -> None:
     offline = endpoint(
-        "offline", base_url="served", transport="engine", serve=serve(vllm) | {"model": "/no/such/model"}
+        "offline", base_url="served", transport="engine", serve=serve_table(vllm.model) | {"model": "/no/such/model"}
     )
     create_run(instance, write_config(instance.var, offline, generators="offline", rest="offline"), 1)
     instance.manage("shell", "-c", START)
@@ -76,15 +77,6 @@ def test_an_engine_that_cannot_start_says_why(instance: Instance, vllm: VllmServ
     assert "offline: vLLM does not start" in instance.log("run_engine")
     assert instance.count("SELECT count(*) FROM pipeline_task WHERE state = 'leased'") == 0
     assert instance.count("SELECT count(*) FROM pipeline_pumplease") == 0
-
-
-def serve(vllm: VllmServer) -> dict[str, Any]:
-    return {
-        "model": str(vllm.model),
-        "max_model_len": CONTEXT,
-        "dtype": "float32",
-        "extra": ["--enforce-eager"],
-    }
 
 
 def start_engine(instance: Instance, *options: str) -> subprocess.Popen[bytes]:

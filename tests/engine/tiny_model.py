@@ -1,4 +1,4 @@
-"""A Llama of half a million random weights, and a LoRA adapter for it, written to folders. Run by the engine's Python:
+"""A Llama of a quarter of a million random weights, and a LoRA adapter for it, written to folders. Run by the engine's Python:
 
     .venv-engine/bin/python tests/engine/tiny_model.py MODEL_FOLDER ADAPTER_FOLDER
 
