@@ -22,14 +22,16 @@ CONCENTRATION = 1.0  # how far questions differ: about 370,000 records of 194,92
 PUBLISHED_TIERS = (
     "published: 73.6 % of paths Correct, and 370,000 records of 194,925 questions (a beta-binomial through both)"
 )
-# stage -> tokens of a reply: low, mean, source (ReasonMed's dataset card, table of models)
+_PATH = "published: 555 to 626 tokens a path; 450 from a short-spoken reasoning model"
+_VERDICT = "assumed: about 80 tokens for the published form, three axes and one or two sentences of reason"
+# stage -> tokens of a reply: low, mean, source. Published ones are of ReasonMed's dataset card (its table of models).
 PUBLISHED = {
-    "generate": (450, 590, "published: 555 to 626 tokens a path, 450 in the shortest reasoning model's"),
-    "verify": (60, 80, "published: a verdict with one or two sentences of reason, about 80 tokens"),
-    "rank": (45, 60, "published: a score with one sentence, about 60 tokens"),
-    "refine": (450, 590, "published: a rewritten path is as long as a path, 555 to 626 tokens"),
-    "regenerate": (1_500, 3_000, "published: a strong model's reasoning and path, up to several thousand tokens"),
-    "reverify": (60, 80, "published: as the verdicts, about 80 tokens"),
+    "generate": (450, 590, _PATH),
+    "verify": (60, 80, _VERDICT),
+    "rank": (45, 60, "assumed: about 60 tokens for the published form, a score and one sentence"),
+    "refine": (450, 590, f"as long as a path; {_PATH}"),
+    "regenerate": (1_500, 3_000, "assumed: a strong model's hidden reasoning and a path, several thousand tokens"),
+    "reverify": (60, 80, _VERDICT),
     "summarise": (170, 225, "published: 225 tokens a response"),
 }
 
@@ -150,4 +152,4 @@ def pool(parts: Sequence[tuple[str, int, float, float]]) -> Figure | None:
     mean = sum(part[1] * part[2] for part in parts) / n
     variance = sum(part[1] * (part[3] + (part[2] - mean) ** 2) for part in parts) / n
     low = max(1.0, mean - 1.96 * math.sqrt(variance / n))
-    return Figure(math.floor(low), round(mean), f"{n:,} replies in {', '.join(part[0] for part in parts)}")
+    return Figure(math.floor(low), round(mean), f"{n:,} replies in {', '.join(sorted(part[0] for part in parts))}")

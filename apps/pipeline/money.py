@@ -209,24 +209,24 @@ def money_status(run: Run) -> dict[str, Any]:
         "currency": now.currency,
         "priced": now.priced,
         "unpriced_models": list(now.unpriced),
-        "spent": str(now.spent),
-        "reserved": str(now.reserved),
-        "wasted": str(now.wasted),
-        "unknown": str(now.unknown),
+        "spent": f"{now.spent:f}",
+        "reserved": f"{now.reserved:f}",
+        "wasted": f"{now.wasted:f}",
+        "unknown": f"{now.unknown:f}",
         "hard": _text(now.hard),
         "soft": _text(now.soft),
         "stopped_at": now.stopped_at,
         "short_of": _text(now.short_of),
-        "by_stage": {s.stage: str(s.spent) for s in now.stages},
+        "by_stage": {s.stage: f"{s.spent:f}" for s in now.stages},
         "by_model": [
             {
-                "endpoint": m.endpoint.name, "model": m.endpoint.model, "priced": m.priced, "spent": str(m.spent),
+                "endpoint": m.endpoint.name, "model": m.endpoint.model, "priced": m.priced, "spent": f"{m.spent:f}",
                 "tokens_in": m.tokens_in, "tokens_out": m.tokens_out, "tokens_cached": m.tokens_cached,
                 "terms": m.endpoint.terms,
             }
             for m in now.models
         ],
-        "by_tier": {t.tier or "none": str(t.spent) for t in now.tiers},
+        "by_tier": {t.tier or "none": f"{t.spent:f}" for t in now.tiers},
         "per_record": _text(_cents(now.per_record)),
         "per_ready_question": _text(_cents(now.per_ready)),
         "to_finish": _text(_cents(now.to_finish.expected)) if now.to_finish else None,
@@ -295,7 +295,7 @@ def _cents(amount: Decimal | None) -> Decimal | None:
 
 
 def _text(amount: Decimal | None) -> str | None:
-    return None if amount is None else str(amount)
+    return None if amount is None else f"{amount:f}"
 
 
 def _seconds(run: Run) -> float | None:
