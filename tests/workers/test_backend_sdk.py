@@ -259,13 +259,19 @@ async def test_the_server_says_how_long_to_wait(headers: dict[str, str], seconds
     assert (error.error_class, error.retry_after) == ("rate_limit", seconds)
 
 
-async def test_an_account_without_money_is_not_asked_again() -> None:
+@pytest.mark.parametrize("transport", ["lean", "sdk"])
+async def test_an_account_without_money_is_not_asked_again(transport: str) -> None:
     words = "You exceeded your current quota, please check your plan and billing details."
 
     async def broke(request: web.Request) -> web.Response:
         return openai_error(429, words, "insufficient_quota", {"Retry-After": "1"})
 
-    error = await failure(server(broke), request_to(endpoint()))
+    async with TestServer(server(broke)) as running:
+        backend = ByTransport(lambda _: str(running.make_url("/v1")))
+        with pytest.raises(ModelError) as caught:
+            await backend.complete(request_to(endpoint(transport=transport)))
+        await backend.close()
+    error = caught.value
     assert (error.error_class, error.status, error.retry_after) == ("refused", 429, None)
     assert error.message == f"429: {words}"
 

@@ -11,26 +11,30 @@ from typing import Any
 import pytest
 
 from apps.pipeline.budget import book_unknown
+from apps.pipeline.config import parse_config
+from apps.pipeline.lanes import lanes_of
 from apps.pipeline.models import BatchJob, BatchRequest, Call, Failure, PumpLease, Reservation, Task
 from apps.pipeline.protocol import ModelError
-from apps.pipeline.services import cancel_run, pause_run, resume_run
+from apps.pipeline.services import cancel_run, create_run, pause_run, resume_run, start_run
 from apps.reasoning.ledger_check import check_run
 from apps.reasoning.models import ReasoningPath, Run, RunState, Verdict
+from tests.factories import make_project
 from tests.workers.batch_world import (
     LANE,
     SAMPLES,
     assert_at_rest,
     assert_told_once,
-    batch_config,
     batch_run,
     paths,
     quick,
     turn,
 )  # fmt: skip
+from workers import leases
 from workers.batch import jobs
 from workers.batch.provider import Provider
 from workers.batch.results import Taker
 from workers.batch.wake import SLOT, batch_lanes_with_work
+from workers.reconciler import lanes_with_work
 from workers.simulated import SimulatorConfig, parse_faults, start_in_thread
 from workers.simulated.keys import DatabaseKeys
 from workers.simulated.running import RunningSimulator
@@ -382,6 +386,32 @@ def test_a_missing_key_is_told_and_loses_nothing(models: RunningSimulator, monke
     assert_at_rest(run)
 
 
+@pytest.mark.parametrize("status", [401, 429])
+def test_an_account_that_is_refused_is_told_and_sets_nothing_aside(
+    models: RunningSimulator, monkeypatch: pytest.MonkeyPatch, status: int
+) -> None:
+    run = batch_run(1)
+    create, notes = Provider.create, []
+    told = jobs.note_error
+
+    async def refuse(provider: Provider, *args: Any) -> Any:
+        if len(notes) < 4:
+            raise ModelError("refused", f"{status}: put the account right", status=status)
+        return await create(provider, *args)
+
+    def note_error(job: BatchJob, words: str) -> None:
+        notes.append(words)
+        told(job, words)
+
+    monkeypatch.setattr(Provider, "create", refuse)
+    monkeypatch.setattr(jobs, "note_error", note_error)
+    turn(models)
+    assert set(notes) == {f"refused: {status}: put the account right"}
+    assert not Failure.objects.exists()
+    assert paths(run) == SAMPLES
+    assert BatchJob.objects.get(run=run).state == "taken"
+
+
 def test_azure_takes_batches_at_its_own_addresses_once_it_has_seen_the_file(models: RunningSimulator) -> None:
     odd(models, pending_s=0.2)
     run = batch_run(1, provider="azure", api_version="2024-10-21")
@@ -460,14 +490,18 @@ def test_a_judge_that_is_not_understood_leaves_its_path_unjudged(models: Running
     assert_told_once(run, models)
 
 
-def test_runs_without_batches_share_a_lane_with_those_that_have_them(models: RunningSimulator) -> None:
-    run = batch_run(1)
-    assert batch_config()["endpoints"][0]["transport"] == "batch"
-    endpoints = [{**e, "transport": "lean"} for e in run.config["endpoints"]]
-    Run.objects.filter(pk=run.pk).update(config={**run.config, "endpoints": endpoints})
-    assert batch_lanes_with_work() == []
-    assert turn(models) is False
-    assert paths(run) == 0
+def test_runs_with_and_without_batches_share_a_lane(models: RunningSimulator) -> None:
+    batched = batch_run(1)
+    lean = create_run(project=make_project(), name="lean", config=parse_config({}))
+    start_run(run=lean)
+    token = leases.claim_pump(LANE, 0)
+    assert token is not None
+    assert [task.run for task in leases.lease_tasks(token, LANE, 9)] == [lean.pk]
+    leases.release_pump(token)
+    turn(models)
+    assert (paths(batched), paths(lean)) == (SAMPLES, 0)
+    assert set(lanes_with_work()) == {lane for lane in lanes_of(parse_config({})) if lane.startswith("generate@")}
+    assert set(batch_lanes_with_work()) == {*lanes_with_work(), "verify@judge"} - {LANE}
 
 
 def forgetting(method: Any, models: RunningSimulator) -> Any:

@@ -19,7 +19,7 @@ from django.db import close_old_connections, connection
 
 from apps.pipeline.config import EndpointConfig
 from apps.pipeline.models import BatchJob, BatchState
-from apps.pipeline.protocol import TRANSIENT, ModelError
+from apps.pipeline.protocol import TRANSIENT, HeldBackError, ModelError
 from apps.reasoning.models import RunState
 from workers import leases
 from workers.batch import jobs, results
@@ -36,6 +36,7 @@ MOST_OPEN = 8  # batches of a lane away at once
 REFUSALS = 3  # of a file, before its requests are set aside
 REFUSED_PAUSE_S = 60.0
 LONGEST_GATHERING = 30  # times BATCH_GATHER_S, while new work keeps coming
+ACCOUNT = (401, 403, 429)  # refused for the account's sake, not the file's: a person puts it right, and it leaves then
 FULL_QUEUE = "token_limit_exceeded"  # the provider holds as many tokens of ours as it takes: it is nobody's failure
 
 
@@ -94,7 +95,11 @@ class BatchPump:
     async def _beat(self) -> None:
         while not self.lost:
             await asyncio.sleep(leases.HEARTBEAT_S)
-            self.lost = not await asyncio.get_running_loop().run_in_executor(self.pulse, leases.beat, self.own)
+            self.lost = not await asyncio.get_running_loop().run_in_executor(self.pulse, self._beat_once)
+
+    def _beat_once(self) -> bool:
+        close_old_connections()
+        return leases.beat(self.own)
 
     async def _pump(self) -> bool:
         born = last_work = time.monotonic()
@@ -149,10 +154,10 @@ class BatchPump:
                 await self._send(job, provider)
             else:
                 await self._follow(job, provider)
-        except ModelError as error:
+        except (ModelError, HeldBackError) as error:
             log.warning("%s: batch %s: %s", self.lane, job.pk, error)
             await self._in_db(jobs.note_error, job, str(error))
-            self._look_later(job, error.retry_after)
+            self._look_later(job, error.retry_after if isinstance(error, ModelError) else error.retry_in)
 
     async def _send(self, job: BatchJob, provider: Provider) -> None:
         """Upload and create, unless a pump that died had come so far: the provider's list tells."""
@@ -164,7 +169,7 @@ class BatchPump:
             try:
                 made = await self._create(job, provider)
             except ModelError as error:
-                if error.error_class in TRANSIENT:
+                if error.error_class in TRANSIENT or error.status in ACCOUNT:
                     raise
                 await self._refused(job, error)
                 return
