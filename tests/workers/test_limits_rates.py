@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 
 import pytest
 from django.db import connection
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from apps.pipeline.models import PumpLease, RateLimit
-from tests.workers.virtual import most_in
+from tests.workers.virtual import most_in, most_tokens_in
 from workers import leases
 from workers.limits import rates
 from workers.limits.rates import Limits, Standing, grant
@@ -44,45 +44,49 @@ class Ledger:
         self.row = Standing(self.row.request_in - seconds, self.row.token_in - seconds)
 
 
-@settings(max_examples=60, deadline=None)
-@given(
-    per_minute=st.sampled_from([1, 3, 10, 50, 51, 60, 250, 1000, 5000]),
-    asks=st.lists(st.tuples(st.floats(0, 40), st.integers(1, 400)), min_size=1, max_size=60),
-    lateness=st.floats(0, 0.5),
+# A rest, then so many questions, so far apart: idle times and rushes follow each other.
+phases = st.lists(
+    st.tuples(st.floats(0, 90), st.integers(1, 120), st.floats(0.05, 1.5), st.integers(1, 400)), min_size=1, max_size=5
 )
-def test_no_window_has_two_percent_more_requests(per_minute, asks, lateness):
+
+
+@settings(max_examples=60, deadline=None)
+@given(per_minute=st.sampled_from([1, 3, 10, 50, 51, 60, 250, 1000, 3000]), phases=phases, lateness=st.floats(0, 0.5))
+@example(per_minute=250, phases=[(60, 120, 0.9, 100)], lateness=0.5)
+@example(per_minute=1000, phases=[(60, 120, 0.9, 100), (5, 90, 0.5, 400)], lateness=0.3)
+def test_no_window_has_two_percent_more_requests(per_minute, phases, lateness):
     """Whoever asks, whenever, for however many; and each request arrives up to half a second late."""
     ledger = Ledger(Limits("k", requests=per_minute))
     dice = random.Random(0)
-    for pause, wanted in asks:
-        ledger.pass_(pause)
-        ledger.ask([0] * wanted)
+    for rest, questions, apart, wanted in phases:
+        ledger.pass_(rest)
+        for _ in range(questions):
+            ledger.ask([0] * wanted)
+            ledger.pass_(apart)
     assert sorted(ledger.sent) == ledger.sent
     arrived = sorted(moment + dice.uniform(0, lateness) for moment in ledger.sent)
     assert most_in(arrived, MINUTE) <= per_minute * 1.02
 
 
-@settings(max_examples=60, deadline=None)
-@given(
-    asks=st.lists(
-        st.tuples(st.floats(0, 30), st.lists(st.integers(1, 4000), min_size=1, max_size=30)), min_size=1, max_size=80
-    ),
-    seed=st.integers(0, 1000),
-)
-def test_no_ten_minutes_have_five_percent_more_tokens(asks, seed):
-    """What a reply really took, up to twice what was reserved, is settled when the next requests ask."""
+@settings(max_examples=40, deadline=None)
+@given(phases=phases, largest=st.integers(10, 4000), seed=st.integers(0, 1000))
+@example(phases=[(90, 120, 1.5, 40), (0, 120, 1.5, 40), (0, 120, 1.5, 40), (0, 120, 1.5, 40)], largest=300, seed=1)
+def test_no_ten_minutes_have_five_percent_more_tokens(phases, largest, seed):
+    """What a reply really took, up to a fifth more than was reserved, is settled when the next requests ask."""
     per_minute = 10_000
     ledger, dice = Ledger(Limits("k", tokens=per_minute)), random.Random(seed)
     used: list[tuple[float, int]] = []
     settled = 0
-    for pause, costs in asks:
-        ledger.pass_(pause)
-        moments = ledger.ask(costs, settled)
-        taken = [int(cost * dice.uniform(0, 1.2)) for cost in costs[: len(moments)]]
-        settled = sum(taken) - sum(costs[: len(moments)])
-        used += zip(moments, taken, strict=True)
-    for start, _ in used:
-        assert sum(n for at, n in used if start <= at < start + 10 * MINUTE) <= 10 * per_minute * 1.05
+    for rest, questions, apart, wanted in phases:
+        ledger.pass_(rest)
+        for _ in range(questions):
+            costs = [dice.randint(1, largest) for _ in range(min(wanted, 40))]
+            moments = ledger.ask(costs, settled)
+            taken = [int(cost * dice.uniform(0, 1.2)) for cost in costs[: len(moments)]]
+            settled = sum(taken) - sum(costs[: len(moments)])
+            used += zip(moments, taken, strict=True)
+            ledger.pass_(apart)
+    assert most_tokens_in(used, 10 * MINUTE) <= 10 * per_minute * 1.05
 
 
 def test_a_busy_limit_is_made_use_of():

@@ -195,9 +195,16 @@ async def pump(channel: Channel, target: EndpointConfig, items: int, until: floa
 
 def most_in(times: list[float], window: float) -> int:
     """Of these sorted times, the most in any sliding window (half-open)."""
-    first = most = 0
-    for last, moment in enumerate(times):
-        while times[first] <= moment - window:
+    return most_tokens_in([(moment, 1) for moment in times], window)
+
+
+def most_tokens_in(used: Sequence[tuple[float, int]], window: float) -> int:
+    """The same of what was used at these sorted times."""
+    first = inside = most = 0
+    for moment, tokens in used:
+        inside += tokens
+        while used[first][0] <= moment - window:
+            inside -= used[first][1]
             first += 1
-        most = max(most, last - first + 1)
+        most = max(most, inside)
     return most
