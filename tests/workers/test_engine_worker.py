@@ -25,7 +25,7 @@ from apps.reasoning.models import ReasoningPath, Run
 from tests.factories import make_project, make_question
 from workers import engine_worker
 from workers.backends import vllm_engine
-from workers.backends.vllm_engine import Engine, EngineError, Engines, VllmEngine, engine_options
+from workers.backends.vllm_engine import Engine, EngineError, Engines, VllmEngine
 from workers.engine_worker import EngineWorker
 from workers.reconciler import lanes_with_work
 from workers.simulation import addresses_of, make_backend
@@ -265,16 +265,6 @@ def test_endpoints_with_the_same_options_share_an_engine(scripted: type[Scripted
     assert engines.find(offline("c", model="other")) is None
     engines.stop_all()
     assert engines.find(offline("a")) is None
-
-
-def test_cached_tokens_are_asked_for_once() -> None:
-    endpoint = offline()
-    assert endpoint.serve is not None
-    said = endpoint.model_copy(
-        update={"serve": endpoint.serve.model_copy(update={"extra": ("--enable-prompt-tokens-details",)})}
-    )
-    for one in (endpoint, said):
-        assert engine_options(one).count("--enable-prompt-tokens-details") == 1
 
 
 def test_an_engine_needs_a_serve_table() -> None:

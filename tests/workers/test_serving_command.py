@@ -74,6 +74,12 @@ def test_everything_said_is_passed_on() -> None:
     assert not [word for word in argv if word.startswith("--no-") or "prefix-caching" in word]
 
 
+@pytest.mark.parametrize("extra", [[], ["--enable-prompt-tokens-details"]])
+def test_cached_tokens_are_asked_for_once(extra):
+    argv = build_argv(served_endpoint(extra=extra), port=1, python="p")
+    assert argv.count("--enable-prompt-tokens-details") == 1
+
+
 @pytest.mark.parametrize("extra", [[], ["--enable-lora"]])
 def test_adapters_beside_their_base(extra: list[str]) -> None:
     argv = argv_of(model="base", adapters={"med": "/lora/med", "law": "/lora/law"}, extra=extra)

@@ -157,8 +157,7 @@ def engine_options(endpoint: EndpointConfig) -> tuple[str, ...]:
     """What vLLM is told: what `serve_models` would tell it. Raises ServeError for what must not be passed on."""
     check_endpoint(endpoint, os.environ)
     _python, _m, _module, *options = build_argv(endpoint, port=1024, python="")
-    wanted = "--enable-prompt-tokens-details"  # how many tokens came from the prefix cache
-    return (*options,) if wanted in options else (*options, wanted)
+    return tuple(options)
 
 
 def set_environment(devices: tuple[int, ...]) -> None:

@@ -14,6 +14,7 @@ PYTHON_ENV = "REASONMED_VLLM_PYTHON"  # the interpreter that has vLLM; without i
 TRUST_ENV = "REASONMED_SERVE_TRUST"  # "1": the person at this host's keyboard lets options run foreign code
 MARK_ENV = "REASONMED_MODEL_SERVER"  # in every process of a server: whose it is
 MODULE = "vllm.entrypoints.openai.api_server"
+CACHED = "--enable-prompt-tokens-details"  # each reply tells how much of its prompt came from the prefix cache
 
 OWN_FIELD = {  # option: where it is said instead
     "model": "serve.model",
@@ -130,6 +131,8 @@ def build_argv(endpoint: EndpointConfig, *, port: int, python: str) -> list[str]
         if "--enable-lora" not in serve.extra:
             argv.append("--enable-lora")
         argv += ["--lora-modules", *(f"{name}={path}" for name, path in serve.adapters.items())]
+    if CACHED not in serve.extra:
+        argv.append(CACHED)
     return [*argv, *serve.extra]
 
 
