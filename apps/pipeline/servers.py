@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from enum import StrEnum
 from typing import Any
 
 from django.utils import timezone
@@ -45,15 +46,41 @@ class Reading:
     tokens_out_s: int | None = None
 
 
+class RowState(StrEnum):
+    """A ServerState as a person reads it; only a fresh row is believed."""
+
+    READY = "ready"
+    STARTING = "starting"
+    DOWN = "down"
+    WAITING = "waiting"  # for its turn on devices it shares
+    OTHER = "other"  # it serves another model by this name
+    SILENT = "silent"  # its supervisor has not been heard of
+    STOPPED = "stopped"
+    NONE = "none"  # never started
+
+
+CHIPS = {  # kind, picture, word
+    RowState.READY: ("live", "play", "Ready"),
+    RowState.STARTING: ("plain", "clock", "Starting"),
+    RowState.DOWN: ("warn", "warn", "Down, tried again"),
+    RowState.WAITING: ("plain", "pause", "Waits for its turn"),
+    RowState.OTHER: ("warn", "warn", "Serves another model"),
+    RowState.SILENT: ("warn", "warn", "Not heard of"),
+    RowState.STOPPED: ("plain", "stop", "Stopped"),
+    RowState.NONE: ("plain", "none", "Not started"),
+}
+SPARK_WIDTH, SPARK_HEIGHT = 60, 14
+
+
 @dataclass(frozen=True, slots=True)
 class ServerRow:
-    """A replica of a served endpoint; without `server`, nobody serves it yet."""
+    """A replica of a served endpoint; without `server`, it was never started."""
 
     endpoint: str
     model: str
     replica: int
     server: ModelServer | None
-    state: str  # a ServerState, or "silent" (no heartbeat), "other" (it serves another model), "none"
+    state: RowState
     now: Reading
 
     @property
@@ -61,58 +88,85 @@ class ServerRow:
         return self.server.host.partition(":")[0] if self.server else ""
 
     @property
+    def chip(self) -> tuple[str, str, str]:
+        return CHIPS[self.state]
+
+    @property
     def ready(self) -> bool:
-        return self.state == ServerState.READY
+        return self.state == RowState.READY
+
+    @property
+    def spark(self) -> str:
+        """Tokens written per second, reading by reading, as points of a line in SPARK_WIDTH × SPARK_HEIGHT."""
+        if self.server is None or not self.ready:
+            return ""
+        readings = [*self.server.history, self.server.metrics][-SPARK_WIDTH:]
+        return spark_points([_number(reading, "tokens_out_s") or 0.0 for reading in readings])
 
 
-def servers_of(run: Run, *, logs: bool = False) -> list[ServerRow]:
-    """The servers behind a run's served endpoints, in the configuration's order; none: it has no such endpoint."""
-    served = {
-        e["name"]: e
-        for e in run.config.get("endpoints", ())
-        if e.get("base_url") == SERVED and e.get("transport") != "engine"
-    }
+class ServerRows(list[ServerRow]):
+    @property
+    def unserved(self) -> list[str]:
+        """Endpoints that nobody looks after now."""
+        away = (RowState.NONE, RowState.STOPPED, RowState.SILENT, RowState.OTHER)
+        served = {row.endpoint for row in self if row.state not in away}
+        return list(dict.fromkeys(row.endpoint for row in self if row.endpoint not in served))
+
+
+def servers_of(run: Run, *, logs: bool = False) -> ServerRows:
+    """The servers behind a run's served endpoints, in the configuration's order; none: it has no such endpoint.
+
+    Without `logs` what a server said is not read.
+    """
+    served = {e["name"]: e for e in run.config.get("endpoints", ()) if e.get("base_url") == SERVED}
     if not served:
-        return []
+        return ServerRows()
     found: dict[str, list[ModelServer]] = {}
     rows = ModelServer.objects.filter(project_id=run.project_id, endpoint__in=served).order_by("replica")
-    for server in rows.defer("history", *(() if logs else ("log_tail",))):
+    for server in rows if logs else rows.defer("log_tail", "last_error"):
         found.setdefault(server.endpoint, []).append(server)
-    listed = []
+    listed = ServerRows()
     for name, endpoint in served.items():
-        wanted = (endpoint.get("serve") or {}).get("replicas", 1)
-        by_replica: dict[int, ModelServer | None] = dict.fromkeys(range(wanted))
-        by_replica |= {server.replica: server for server in found.get(name, ())}
-        listed += [_row(name, endpoint["model"], replica, server) for replica, server in sorted(by_replica.items())]
+        serve = endpoint.get("serve") or {}
+        replicas: dict[int, ModelServer | None] = dict.fromkeys(range(serve.get("replicas", 1)))
+        replicas |= {server.replica: server for server in found.get(name, ())}
+        for replica, known in sorted(replicas.items()):
+            state = state_of(known, model=endpoint["model"], rotates=bool(serve.get("rotate")))
+            now = reading_of(known.metrics) if known and state == RowState.READY else Reading()
+            listed.append(ServerRow(name, endpoint["model"], replica, known, state, now))
     return listed
 
 
-def _row(name: str, model: str, replica: int, server: ModelServer | None) -> ServerRow:
+def state_of(server: ModelServer | None, *, model: str, rotates: bool) -> RowState:
     if server is None:
-        return ServerRow(name, model, replica, None, "none", Reading())
+        return RowState.NONE
     if server.seen_at <= timezone.now() - timedelta(seconds=FRESH_S):
-        state = "silent"
-    elif server.model != model:
-        state = "other"
-    else:
-        state = server.state
-    reading = reading_of(server.metrics) if state == ServerState.READY else Reading()
-    return ServerRow(name, model, replica, server, state, reading)
+        return RowState.STOPPED if server.state == ServerState.STOPPED else RowState.SILENT
+    if server.model != model:
+        return RowState.OTHER
+    if server.state == ServerState.STOPPED:
+        return RowState.WAITING if rotates else RowState.STOPPED
+    return RowState(server.state)
+
+
+def spark_points(values: Sequence[float]) -> str:
+    """ "x,y x,y", the highest value at the top; nothing for fewer than two values."""
+    if len(values) < 2:
+        return ""
+    top = max(values) or 1.0
+    step = SPARK_WIDTH / (len(values) - 1)
+    return " ".join(
+        f"{n * step:.1f},{SPARK_HEIGHT - 1 - (SPARK_HEIGHT - 2) * value / top:.1f}" for n, value in enumerate(values)
+    )
 
 
 def reading_of(metrics: Mapping[str, Any]) -> Reading:
-    """Only numbers are taken: the rest of the column is a server's word."""
-
-    def number(name: str) -> float | None:
-        value = metrics.get(name)
-        return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
-
     def share(name: str) -> float | None:
-        value = number(name)
+        value = _number(metrics, name)
         return None if value is None else round(100 * value, 1)
 
     def whole(name: str) -> int | None:
-        value = number(name)
+        value = _number(metrics, name)
         return None if value is None else round(value)
 
     return Reading(
@@ -124,3 +178,9 @@ def reading_of(metrics: Mapping[str, Any]) -> Reading:
         tokens_in_s=whole("tokens_in_s"),
         tokens_out_s=whole("tokens_out_s"),
     )
+
+
+def _number(metrics: Mapping[str, Any], name: str) -> float | None:
+    """Only a number is taken: the column holds a server's word."""
+    value = metrics.get(name)
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None

@@ -16,8 +16,9 @@ from apps.pipeline.estimate import Estimate
 from apps.pipeline.forms import RunForm, estimate_for
 from apps.pipeline.models import PromptVersion
 from apps.pipeline.overview import overview_of, run_rows
+from apps.pipeline.servers import servers_of
 from apps.pipeline.services import RunError, cancel_run, create_run, pause_run, resume_run, start_run
-from apps.questions.access import CLINICIAN, CURATOR, project_of, role_required
+from apps.questions.access import CLINICIAN, CURATOR, has_role, project_of, role_required
 from apps.reasoning.models import Run
 
 RUNS_ON_OVERVIEW = 8
@@ -45,7 +46,8 @@ def run(request: HttpRequest, run_id: int) -> HttpResponse:
 def show_run(request: HttpRequest, run: Run) -> HttpResponse:
     """The page, or for htmx its live part; status 286 ends the polling once the run has ended."""
     now = overview_of(run)
-    live = {"now": now, "run": run, "batches": batch_rows(run)}
+    servers = servers_of(run, logs=has_role(request.user, CURATOR))
+    live = {"now": now, "run": run, "batches": batch_rows(run), "servers": servers}
     if request.headers.get("HX-Request"):
         status = 200 if now.polls else HTMX_STOP_POLLING
         return render(request, "pipeline/_live.html", {**live, "swapped": True}, status=status)

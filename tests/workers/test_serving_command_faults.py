@@ -179,8 +179,7 @@ def test_three_models_take_turns_until_the_run_is_done(instance: Instance, tmp_p
     status = instance.status("turns")
     assert status["questions"] == 12
     assert status["waiting"] == {}
-    turns = [line.split()[1] for line in log.read_text().splitlines() if "has its turn" in line]
-    assert turns == ["writer", "rival", "judge"]
+    assert turns_in(log) == ["writer", "rival", "judge"]
     assert instance.count("SELECT sum(restarts) FROM pipeline_modelserver") == 0, "two held the device at once"
     assert instance.count("SELECT count(*) FROM pipeline_failure") == 0
     failed = instance.query("SELECT error_class, count(*) FROM pipeline_call WHERE error_class <> '' GROUP BY 1")
@@ -188,3 +187,32 @@ def test_three_models_take_turns_until_the_run_is_done(instance: Instance, tmp_p
     supervisor.send_signal(signal.SIGINT)
     assert supervisor.wait(30) == 0
     assert serving.alive() == []
+
+
+def test_a_model_that_does_not_come_up_gives_way(instance: Instance, tmp_path: Path) -> None:
+    """The judge's turn comes although a generator never starts, and the generator's again when it can."""
+    instance.query("DELETE FROM pipeline_modelserver RETURNING id")
+    instance.import_sample()
+    if not instance.simulator:
+        instance.start_simulator()
+    serving = Serving(instance, tmp_path, ["writer", "rival", "judge"], rotate="node")
+    for model in serving.models.values():
+        tell(model, forward=f"{instance.simulator}/v1", device=str(tmp_path / "device"))
+    tell(serving.models["writer"], fail="the weights are not there")
+    log = instance.var / "serve_models.log"
+    log.unlink(missing_ok=True)
+    supervisor = serving.start()
+    instance.manage("create_run", "--name", "gives-way", "--config", str(serving.config), "--limit", "3")
+    worker = instance.start("run_pipeline", "gives-way")
+    wait_for(lambda: turns_in(log)[:3] == ["writer", "rival", "judge"], f"turns, not {turns_in(log)}", 90)
+    tell(serving.models["writer"], forward=f"{instance.simulator}/v1", device=str(tmp_path / "device"))
+    assert worker.wait(120) == 0, instance.log("run_pipeline")
+    assert instance.status("gives-way")["waiting"] == {}
+    assert turns_in(log)[3:5] == ["writer", "judge"]
+    supervisor.send_signal(signal.SIGTERM)
+    assert supervisor.wait(30) == 0
+
+
+def turns_in(log: Path) -> list[str]:
+    text = log.read_text() if log.exists() else ""
+    return [line.split()[1] for line in text.splitlines() if "has its turn" in line]

@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import OperationalError
 from django.utils import timezone
 
 from apps.pipeline.models import ModelServer, PumpLease, Task
@@ -156,13 +157,34 @@ def test_addresses_are_looked_up_again_after_a_moment(project: Project, monkeypa
 
 
 @pytest.mark.django_db(transaction=True)
-def test_addresses_inside_an_event_loop() -> None:
+def test_addresses_inside_an_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first query is waited for, later ones run beside the loop, and a database that is away changes nothing."""
+    now = [100.0]
+    monkeypatch.setattr(discovery.time, "monotonic", lambda: now[0])
     server = make_server(make_project())
 
     async def ask() -> str:
         return resolve(served_endpoint())
 
+    async def ask_later() -> str:
+        now[0] += discovery.CACHE_S
+        said = resolve(served_endpoint())
+        discovery._asked["judge", "m-judge"].exception()
+        return said
+
     assert asyncio.run(ask()) == server.url
+    ModelServer.objects.update(url="http://10.0.0.2:1/v1")
+    assert asyncio.run(ask_later()) == server.url
+    assert asyncio.run(ask()) == "http://10.0.0.2:1/v1"
+    monkeypatch.setattr(discovery, "addresses", mock_outage)
+    assert asyncio.run(ask_later()) == "http://10.0.0.2:1/v1"
+    now[0] += FRESH_S
+    with pytest.raises(HeldBackError):
+        asyncio.run(ask())
+
+
+def mock_outage(*args: object, **fields: object) -> list[str]:
+    raise OperationalError("the connection is lost")
 
 
 # Work

@@ -3,34 +3,57 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 
 from django.db import connection
 
 from apps.pipeline.config import EndpointConfig
 from apps.pipeline.protocol import HeldBackError
-from apps.pipeline.servers import addresses
+from apps.pipeline.servers import FRESH_S, addresses
 
+Key = tuple[str, str]  # endpoint, model
 CACHE_S = 2.0
 RETRY_S = 5.0  # of a question that found no server
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    at: float  # monotonic seconds
+    urls: list[str]
+
 
 _lock = threading.Lock()
-_known: dict[tuple[str, str], tuple[float, list[str]]] = {}
+_known: dict[Key, Known] = {}
+_asked: dict[Key, Future[list[str]]] = {}
 _thread = ThreadPoolExecutor(1, thread_name_prefix="served")
 
 
 def served_addresses(endpoint: EndpointConfig) -> list[str]:
-    """Base URLs of the replicas that are ready now; callable in an event loop too (it blocks for a short query)."""
+    """Base URLs of the replicas that are ready now.
+
+    In an event loop it blocks for the first query alone: later ones run beside it, and what they find is told from the
+    next call on. While the database is away, what was known stays true for as long as a server's row would.
+    """
     key = (endpoint.name, endpoint.model)
     with _lock:
-        found = _known.get(key)
-    if found is None or time.monotonic() - found[0] >= CACHE_S:
-        found = (time.monotonic(), _look_up(*key))
-        with _lock:
-            _known[key] = found
-    return list(found[1])
+        known = _known.get(key)
+    if known is not None and time.monotonic() - known.at < CACHE_S:
+        return known.urls
+    if not in_event_loop():
+        return _remember(key, addresses(key[0], model=key[1]))
+    asked = _ask(key)
+    if known is not None and time.monotonic() - known.at < FRESH_S:
+        return known.urls
+    try:
+        return asked.result()
+    except Exception as error:
+        log.warning("no addresses of %s: %s", endpoint.name, str(error).split("\n")[0])
+        return []
 
 
 def served_address(endpoint: EndpointConfig) -> str:
@@ -49,16 +72,32 @@ def forget_addresses() -> None:
         _known.clear()
 
 
-def _look_up(name: str, model: str) -> list[str]:
+def in_event_loop() -> bool:
+    """Django refuses queries in an event loop's thread."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:
-        return addresses(name, model=model)
-    return _thread.submit(_in_thread, name, model).result()  # Django refuses queries in an event loop's thread
+        return False
+    return True
 
 
-def _in_thread(name: str, model: str) -> list[str]:
+def _ask(key: Key) -> Future[list[str]]:
+    """The query under way for this endpoint, started if there is none."""
+    with _lock:
+        asked = _asked.get(key)
+        if asked is None or asked.done():
+            asked = _asked[key] = _thread.submit(_in_thread, key)
+        return asked
+
+
+def _in_thread(key: Key) -> list[str]:
     try:
-        return addresses(name, model=model)
+        return _remember(key, addresses(key[0], model=key[1]))
     finally:
         connection.close()
+
+
+def _remember(key: Key, urls: list[str]) -> list[str]:
+    with _lock:
+        _known[key] = Known(time.monotonic(), urls)
+    return urls

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from django.db import close_old_connections, connection
 
 from apps.pipeline.config import EndpointConfig, RunConfig
-from apps.pipeline.models import ModelServer
+from apps.pipeline.models import ModelServer, ServerState
 from apps.questions.models import Project
 from workers.serving import rows
 from workers.serving.command import check_endpoint, find_python, serve_of
@@ -130,8 +130,10 @@ class Supervisor:
                 now = time.monotonic()
                 if turn is not None:
                     turn.check()
-                if turn is not None and any(r.failing for r in self.replicas[turn.endpoint]):
-                    forgiven_at.setdefault(turn.endpoint, now + FORGIVEN_S)
+                    if any(r.failing for r in self.replicas[turn.endpoint]):
+                        forgiven_at.setdefault(turn.endpoint, now + FORGIVEN_S)
+                    elif any(r.status.state == ServerState.READY for r in self.replicas[turn.endpoint]):
+                        forgiven_at.pop(turn.endpoint, None)
                 forgiven_at = {name: at for name, at in forgiven_at.items() if at > now}
                 work = await self._try_db(rows.work_for, self.project, members)
                 if work is not None:
