@@ -1,4 +1,4 @@
-"""Who may do what: two roles, one project at a time. Every view and API route names the roles it lets in."""
+"""Who may do what: four roles, one project at a time. Every view and API route names the roles it lets in."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ from apps.questions.models import Project
 
 CURATOR = "curator"  # runs, imports, exports; may do everything a clinician may
 CLINICIAN = "clinician"  # reads and judges
-ROLES = (CURATOR, CLINICIAN)
+ADJUDICATOR = "adjudicator"  # a clinician who also settles what others disagree on, and questions they flagged
+CONSUMER = "consumer"  # reads and downloads what was exported; every other role may too
+ROLES = (CURATOR, ADJUDICATOR, CLINICIAN, CONSUMER)
+IMPLIED = {CURATOR: {CLINICIAN, CONSUMER}, ADJUDICATOR: {CLINICIAN, CONSUMER}, CLINICIAN: {CONSUMER}}
 DEFAULT_PROJECT = "default"
 
 
@@ -26,8 +29,7 @@ def roles_of(user: User | AbstractBaseUser | AnonymousUser) -> frozenset[str]:
     cached = getattr(user, "_roles", None)
     if cached is None:
         cached = frozenset(ROLES) if user.is_superuser else frozenset(user.groups.values_list("name", flat=True))
-        if CURATOR in cached:
-            cached |= {CLINICIAN}
+        cached = cached.union(*(IMPLIED.get(role, ()) for role in cached))
         user._roles = cached  # type: ignore[attr-defined]
     return frozenset(cached)
 

@@ -11,7 +11,9 @@ from apps.reasoning.models import Run
 from apps.reasoning.policy.facts import PathFacts, PersonVerdict, Policy, QuestionFacts
 
 _QUESTIONS = """
-SELECT q.id, q.key, q.held_out, rq.hold FROM questions_question q
+SELECT q.id, q.key, q.held_out, rq.hold, EXISTS (
+  SELECT 1 FROM review_questionflag f WHERE f.question_id = q.id AND f.project_id = %s AND f.state <> 'revoked')
+FROM questions_question q
 JOIN reasoning_runquestion rq ON rq.question_id = q.id AND rq.run_id = %s WHERE q.id = ANY(%s)"""
 _PATHS = """
 SELECT question_id, id, origin, generator, sample, parent_id, revision, answer FROM reasoning_reasoningpath
@@ -21,7 +23,7 @@ ORDER BY id"""
 _VERDICTS = """
 SELECT path_id, source, label, reviewer_id, id FROM reasoning_verdict
 WHERE path_id = ANY(%s) AND current
-  AND ((source = 'judge' AND run_id = %s) OR (source <> 'judge' AND counts AND project_id = %s))
+  AND ((source = 'judge' AND run_id = %s) OR (source <> 'judge' AND counts AND label <> 'unjudged' AND project_id = %s))
 ORDER BY id"""
 _SCORES = "SELECT path_id, score FROM reasoning_rankscore WHERE run_id = %s AND path_id = ANY(%s)"
 _RESPONSES = "SELECT path_id, answer FROM reasoning_response WHERE run_id = %s AND path_id = ANY(%s) AND current"
@@ -40,10 +42,10 @@ def load_facts(run: Run, question_ids: Sequence[int]) -> dict[int, QuestionFacts
     """Facts by question id, for those of `question_ids` that are in the run."""
     ids = list(question_ids)
     with connection.cursor() as cursor:
-        cursor.execute(_QUESTIONS, [run.pk, ids])
+        cursor.execute(_QUESTIONS, [run.project_id, run.pk, ids])
         facts = {
-            pk: QuestionFacts(id=pk, key=LETTERS[key], held_out=held_out, hold=hold)
-            for pk, key, held_out, hold in cursor.fetchall()
+            pk: QuestionFacts(id=pk, key=LETTERS[key], held_out=held_out, hold=hold, invalid=invalid)
+            for pk, key, held_out, hold, invalid in cursor.fetchall()
         }
         paths: dict[int, PathFacts] = {}
         owner: dict[int, QuestionFacts] = {}

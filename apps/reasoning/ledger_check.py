@@ -185,10 +185,10 @@ _ORPHANS = (
     (
         "verdict",
         "{} is a reviewer’s last on its path but not current",
-        """SELECT id FROM (SELECT DISTINCT ON (v.path_id, v.reviewer_id, v.source) v.id, v.current
+        """SELECT id FROM (SELECT DISTINCT ON (v.path_id, v.reviewer_id, v.source, v.counts) v.id, v.current
            FROM reasoning_verdict v JOIN reasoning_reasoningpath p ON p.id = v.path_id
            WHERE v.source <> 'judge' AND v.project_id = %(project)s AND p.run_id IN (%(run)s, %(paths)s)
-           ORDER BY v.path_id, v.reviewer_id, v.source, v.id DESC) last WHERE NOT current""",
+           ORDER BY v.path_id, v.reviewer_id, v.source, v.counts, v.id DESC) last WHERE NOT current""",
     ),
 )
 

@@ -206,7 +206,8 @@ class Verdict(models.Model):
     """One judgment of one path; append-only (only `current` is ever lowered).
 
     A judge's belongs to (judging run, path, round); a person's to the path, and counts in every run of the project
-    that uses it. Label is Correct exactly when all three axes pass.
+    that uses it. Label is Correct exactly when all three axes pass. A person's `unjudged` takes back what they said;
+    what only measures (`counts` false) never replaces what counts.
     """
 
     path = models.ForeignKey(ReasoningPath, on_delete=models.PROTECT, related_name="verdicts")
@@ -251,7 +252,6 @@ class Verdict(models.Model):
                     | (
                         ~Q(source=VerdictSource.JUDGE)
                         & Q(reviewer__isnull=False, project__isnull=False)
-                        & ~Q(label=Label.UNJUDGED)
                     )
                 ),
             ),
@@ -264,7 +264,7 @@ class Verdict(models.Model):
                 condition=Q(source=VerdictSource.JUDGE, current=True),
             ),
             models.UniqueConstraint(
-                fields=("project", "path", "reviewer", "source"),
+                fields=("project", "path", "reviewer", "source", "counts"),
                 name="verdict_person_current",
                 condition=~Q(source=VerdictSource.JUDGE) & Q(current=True),
             ),

@@ -18,6 +18,7 @@ REASONS = {
     "stale": "an override made outputs stale, to confirm",
     "failed": "an output was set aside, to try again",
     "held_out": "held out",
+    "question_invalid": "set aside: key wrong, ambiguous or outdated",
     "summary_answer_not_key": "summary’s answer is not the key",
     "rewrites_failed": "no rewritten path passed",
     "no_rankable_path": "no Correct path to keep",

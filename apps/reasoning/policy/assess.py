@@ -77,6 +77,9 @@ def assess(facts: QuestionFacts, policy: Policy) -> Assessment:
         result.state, result.reason = "excluded", "held_out"
     else:
         _plan_records(facts, policy, result, base)
+    if facts.invalid:
+        result.state, result.reason, result.records = "excluded", "question_invalid", 0
+        result.items, result.choices = [], []
     if result.state != "excluded" and result.disputed:
         result.state, result.reason, result.records = "waiting", "disputed", 0
     if facts.hold and _later_work(result):

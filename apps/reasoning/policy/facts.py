@@ -72,6 +72,7 @@ class QuestionFacts:
     id: int
     key: str  # letter
     held_out: bool = False
+    invalid: bool = False  # someone flagged it (key wrong, ambiguous, outdated) and nobody revoked that
     hold: bool = False  # an override made outputs stale: nothing is made again until someone confirms
     paths: list[PathFacts] = field(default_factory=list)
     scores: dict[int, int] = field(default_factory=dict)  # path id -> 0…5

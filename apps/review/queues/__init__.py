@@ -1,0 +1,1 @@
+"""Queues of paths to judge: sampled, claimed, judged, settled."""
