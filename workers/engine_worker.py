@@ -146,8 +146,9 @@ def open_work(configs: dict[int, RunConfig], lanes: Callable[[RunConfig], dict[s
             """
             SELECT w.run, w.lane, EXISTS (SELECT 1 FROM pipeline_pumplease p WHERE p.lane = w.lane AND p.expires_at > now())
             FROM unnest(%s::bigint[], %s::text[]) WITH ORDINALITY AS w(run, lane, place)
-            WHERE EXISTS (SELECT 1 FROM pipeline_task t WHERE t.run_id = w.run AND t.lane = w.lane
-                          AND t.state IN ('ready', 'leased'))
+            WHERE EXISTS (SELECT 1 FROM pipeline_task t WHERE t.run_id = w.run AND t.lane = w.lane AND t.state = 'ready')
+               OR EXISTS (SELECT 1 FROM pipeline_pumplease p JOIN pipeline_task t ON t.lease_id = p.id
+                          WHERE p.lane = w.lane AND t.run_id = w.run)
             ORDER BY w.place""",
             [[run for run, _ in wanted], [lane for _, lane in wanted]],
         )
