@@ -65,7 +65,7 @@ CHIPS = {  # kind, picture, word
     RowState.DOWN: ("warn", "warn", "Down, tried again"),
     RowState.WAITING: ("plain", "pause", "Waits for its turn"),
     RowState.OTHER: ("warn", "warn", "Serves another model"),
-    RowState.SILENT: ("warn", "warn", "Not heard of"),
+    RowState.SILENT: ("warn", "warn", "Not heard from"),
     RowState.STOPPED: ("plain", "stop", "Stopped"),
     RowState.NONE: ("plain", "none", "Not started"),
 }
