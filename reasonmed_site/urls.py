@@ -6,6 +6,7 @@ from django.urls import include, path
 
 from apps.exports.record_views import record
 from apps.pipeline import failure_views
+from apps.review import agreement_views
 
 urlpatterns = [
     path("", include("apps.pipeline.urls")),
@@ -22,6 +23,7 @@ urlpatterns = [
     ),
     path("runs/<int:run_id>/failures/retry/", failure_views.failures_retry, name="failures_retry"),
     path("review/", include("apps.review.urls")),
+    path("agreement/", agreement_views.agreement, name="agreement"),
     path("exports/", include("apps.exports.urls")),
     path("api/", include("reasonmed_site.api")),
     path("login/", auth.LoginView.as_view(), name="login"),

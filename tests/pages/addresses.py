@@ -43,6 +43,7 @@ def page_addresses(world: World) -> dict[str, str]:
         "paths": reverse("paths"),
         "path": reverse("path", args=(run, world.path.pk)),
         "override": reverse("override", args=(run, world.path.pk)),
+        "agreement": reverse("agreement"),
         "login": reverse("login"),
         "exports": reverse("exports"),
         "export_new": reverse("export_new"),
@@ -63,7 +64,7 @@ def write_addresses(world: World) -> dict[str, tuple[str, dict[str, str]]]:
     }
 
 
-ROLES_TO_READ = dict.fromkeys(("overview", "run", "runs", "prompt", "questions", "question", "composition", "key_conflicts", "held_out", "run_question", "compare", "record", "paths", "path", "override", "exports", "failures", "failures_aside", "failures_attempts"), READERS) | {"run_new": {CURATOR}, "run_cancel": {CURATOR}, "run_budget": {CURATOR}, "failures_retry": {CURATOR}, "export_new": {CURATOR}}  # fmt: skip
+ROLES_TO_READ = dict.fromkeys(("overview", "run", "runs", "prompt", "questions", "question", "composition", "key_conflicts", "held_out", "run_question", "compare", "record", "paths", "path", "override", "agreement", "exports", "failures", "failures_aside", "failures_attempts"), READERS) | {"run_new": {CURATOR}, "run_cancel": {CURATOR}, "run_budget": {CURATOR}, "failures_retry": {CURATOR}, "export_new": {CURATOR}}  # fmt: skip
 ROLES_TO_WRITE = {
     "run_action": {CURATOR}, "failures_retry": {CURATOR}, "remake": {CURATOR}, "override": READERS, "run_new": {CURATOR}, "run_budget": {CURATOR}, "export_new": {CURATOR},
 }  # fmt: skip

@@ -39,6 +39,7 @@ NAV = (
         },
     ),
     ("paths", "Paths", {"paths"}),
+    ("agreement", "Agreement", {"agreement"}),
     ("exports", "Exports", {"exports", "export", "export_new"}),
     ("runs", "Runs", {"runs", "run_new", "run_cancel"}),
 )

@@ -15,6 +15,7 @@ from apps.review.statistics.intervals import CONFIDENCE, FloatArray, IntArray, i
 from apps.review.statistics.linear import Statistic, standard_error
 
 Sums = npt.NDArray[Any]
+Limits = tuple[float | None, float | None, str]  # low, high, method
 CATEGORIES = ("Correct", "Error")
 RARE = 0.8  # a label this frequent makes κ low by itself
 LOW, HIGH = 0.6, 0.8
@@ -144,7 +145,7 @@ def cohen_kappa(table: RatingTable) -> Figure:
         return beyond(same, chance(sums))
 
     method = "Fleiss, Cohen and Everitt 1969"
-    return _coefficient(name, table, features, both, statistic, chance, method, _kappa_sentence)
+    return _coefficient(name, table, features, both, both, statistic, statistic, chance, method, _kappa_sentence)
 
 
 def fleiss_kappa(table: RatingTable) -> Figure:
@@ -184,8 +185,22 @@ def krippendorff_alpha(table: RatingTable) -> Figure:
         apart = n * n - (sums[..., 1:] ** 2).sum(-1)
         return np.asarray(1 - (n - 1) * (n - sums[..., 0]) / apart)
 
+    def large_sample(sums: Sums) -> Sums:
+        by_label = sums[..., 1:] / sums[..., 1:].sum(-1)[..., None]
+        same = sums[..., 0] / sums[..., 1:].sum(-1)
+        return beyond(same, np.asarray((by_label**2).sum(-1)))
+
     return _coefficient(
-        "Krippendorff’s α", table, features, twice, statistic, expected, "linearised by item", _alpha_sentence
+        "Krippendorff’s α",
+        table,
+        features,
+        twice,
+        twice,
+        statistic,
+        large_sample,
+        expected,
+        "Gwet 2014",
+        _alpha_sentence,
     )
 
 
@@ -201,7 +216,15 @@ def _from_pairs(name: str, table: RatingTable, chance: Statistic, say: Sentence)
     def statistic(sums: Sums) -> Sums:
         return beyond(sums[..., 0] / sums[..., 1], chance(sums))
 
-    return _coefficient(name, table, features, table.twice, statistic, chance, "Gwet 2008", say)
+    def with_pairs_fixed(sums: Sums) -> Sums:
+        """Gwet's variance takes the number of items with a pair as given, which widens the interval where gaps are."""
+        by_chance = chance(sums)
+        return np.asarray((sums[..., 0] - by_chance * sums[..., 1]) / table.n / (1 - by_chance))
+
+    present = np.asarray(table.counts.sum(1) > 0)
+    return _coefficient(
+        name, table, features, table.twice, present, statistic, with_pairs_fixed, chance, "Gwet 2008", say
+    )
 
 
 def _coefficient(
@@ -209,12 +232,18 @@ def _coefficient(
     table: RatingTable,
     features: FloatArray,
     used: npt.NDArray[np.bool_],
+    rows: npt.NDArray[np.bool_],
     statistic: Statistic,
+    for_error: Statistic,
     chance: Statistic,
     formula: str,
     say: Sentence,
 ) -> Figure:
-    """The value with its interval: by formula for a simple random sample, else by drawing questions again."""
+    """The value with its interval: by formula for a simple random sample, else by drawing questions again.
+
+    `used`: the items that count in n; `rows`: those that the figure depends on. `for_error` is `statistic` as the
+    published formula of its error sees it.
+    """
     n = int(used.sum())
     if not n:
         return undefined(name, "coefficient", _nobody(table))
@@ -224,7 +253,10 @@ def _coefficient(
     if not np.isfinite(value):
         return undefined(name, "coefficient", _all_equal(name, table), n=n)
     raw = raw_agreement(table)
-    low, high, method = _interval(weighted, table, statistic, value, formula)
+    if is_simple(table.clusters[rows], table.weights[rows]):
+        low, high, method = _by_formula(weighted[rows], for_error, value, formula)
+    else:
+        low, high, method = _by_questions(weighted[rows], table.clusters[rows], statistic)
     sentence = say(table, value, by_chance, raw)
     if low is None:
         sentence += " " + (
@@ -235,19 +267,17 @@ def _coefficient(
     return Figure(name, "coefficient", n, raw.effective_n, value, low, high, method, sentence)
 
 
-def _interval(
-    weighted: FloatArray, table: RatingTable, statistic: Statistic, value: float, formula: str
-) -> tuple[float | None, float | None, str]:
-    present = table.counts.sum(1) > 0
-    weighted, clusters = weighted[present], table.clusters[present]
-    if is_simple(clusters, table.weights[present]):
-        n = len(weighted)
-        error = standard_error(weighted, statistic) if n > 1 else 0.0
-        if error <= 1e-9:
-            return None, None, ""
-        half = t_of(CONFIDENCE, n - 1) * error
-        return max(-1.0, value - half), min(1.0, value + half), formula
-    again = bootstrap(weighted, clusters, statistic)
+def _by_formula(rows: FloatArray, statistic: Statistic, value: float, formula: str) -> Limits:
+    n = len(rows)
+    error = standard_error(rows, statistic) if n > 1 else 0.0
+    if error <= 1e-9:
+        return None, None, ""
+    half = t_of(CONFIDENCE, n - 1) * error
+    return value - half, min(1.0, value + half), formula
+
+
+def _by_questions(rows: FloatArray, clusters: IntArray, statistic: Statistic) -> Limits:
+    again = bootstrap(rows, clusters, statistic)
     if again.low is None or again.high is None or not again.error or again.error <= 1e-9:
         return None, None, ""
     return again.low, again.high, f"bootstrap over {counted(again.clusters, 'question')}"
@@ -304,7 +334,7 @@ def _raw_sentence(table: RatingTable, value: float) -> str:
 
 def _kappa_sentence(table: RatingTable, value: float, by_chance: float, raw: Figure) -> str:
     sentence = (
-        f"Chance alone would agree on {percent(by_chance)}; of the rest they reach {decimal(value)}."
+        f"Of the {percent(1 - by_chance)} that chance leaves open, they reach {decimal(value)}."
         if value >= 0
         else f"They agree less than chance alone would ({percent(by_chance)})."
     )
@@ -318,10 +348,7 @@ def _kappa_sentence(table: RatingTable, value: float, by_chance: float, raw: Fig
 
 
 def _ac1_sentence(table: RatingTable, value: float, by_chance: float, raw: Figure) -> str:
-    return (
-        f"Beyond chance in a way that a rare label does not upset: of the {percent(1 - by_chance)} that chance leaves "
-        f"open, they reach {decimal(value)}."
-    )
+    return f"Of the {percent(1 - by_chance)} that chance leaves open, reckoned so that a rare label does not matter, they reach {decimal(value)}."
 
 
 def _alpha_sentence(table: RatingTable, value: float, by_chance: float, raw: Figure) -> str:

@@ -12,11 +12,15 @@ from apps.review.statistics.linear import Statistic
 RESAMPLES = 2000
 SEED = 2509
 MOST_UNDEFINED = 0.1
+FEWEST = 10  # questions: with fewer the percentiles say too little
 
 
 @dataclass(frozen=True, slots=True)
 class Resampled:
-    """A percentile interval; none when one resample in ten or more had no value. `error` is the standard error."""
+    """A percentile interval; none with too few clusters, or when one resample in ten or more had no value.
+
+    `error` is the standard error.
+    """
 
     low: float | None
     high: float | None
@@ -39,7 +43,7 @@ def bootstrap(
     """
     sums = sum_by(clusters, features)
     m = len(sums)
-    if m < 2:
+    if m < FEWEST:
         return Resampled(None, None, None, m)
     patterns, counts = np.unique(sums, axis=0, return_counts=True)
     rng = np.random.default_rng(seed)

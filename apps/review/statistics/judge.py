@@ -191,8 +191,6 @@ def _share(name: str, rows: Calibration, base: BoolArray, hit: BoolArray, said: 
         )
     drawn = f"; weighted by how they were drawn, {percent(share.value)}" if np.ptp(rows.weights) > 1e-9 else ""
     sentence = said.format(n=counted(share.n, "path"), k=int((base & hit).sum()), share=drawn)
-    if round(share.effective_n) < share.n:
-        sentence += f" Paths of one question go together: worth about {counted(round(share.effective_n), 'path')}."
     return Figure(name, "share", share.n, share.effective_n, share.value, share.low, share.high, share.method, sentence)
 
 

@@ -5,14 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 
 from apps.review.statistics.intervals import FloatArray
 
 PATHS = 9
-ROUNDS, ENOUGH = 2000, 1e-9
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +31,8 @@ class TierChances:
     medium: float
     difficult: float
 
-    def wrong(self, tier: Literal["easy", "medium", "difficult"]) -> float:
-        """The chance that a question put into `tier` belongs elsewhere."""
+    def wrong(self, tier: str) -> float:
+        """The chance that a question put into `tier` (easy, medium, difficult) belongs elsewhere."""
         return 1.0 - float(getattr(self, tier))
 
 
@@ -86,34 +84,26 @@ def tier_chances(
     return TierChances(*chances)
 
 
-def true_error_distribution(
-    seen: Sequence[int], *, sensitivity: float, specificity: float, rounds: int = ROUNDS
-) -> FloatArray:
-    """Questions by judged errors 0 … paths → the likeliest shares of questions with 0 … paths true errors (by EM).
+def true_error_distribution(seen: Sequence[int], *, sensitivity: float, specificity: float) -> FloatArray:
+    """Questions by judged errors 0 … paths → the chance of 0 … paths true errors: a beta-binomial by its moments.
 
-    Rogan and Gladen's correction for whole questions. Starts from what was seen, smoothed.
+    Its mean is Rogan and Gladen's corrected rate; its spread is what varies between questions once the judge's errors
+    and chance are taken off. Smooth on purpose: the likeliest shares by number would be a few spikes.
     """
     counts = np.asarray(seen, dtype=float)
-    paths = len(counts) - 1
-    if counts.sum() <= 0:
+    paths, questions, gain = len(counts) - 1, counts.sum(), sensitivity + specificity - 1
+    if questions <= 0 or gain <= 0:
         return np.full(paths + 1, 1 / (paths + 1))
-    chance = np.array(
-        [
-            observed_given_true(t, sensitivity=sensitivity, specificity=specificity, paths=paths)
-            for t in range(paths + 1)
-        ]
-    )  # [true, seen]
-    share = (counts + 0.5) / (counts + 0.5).sum()
-    for _ in range(rounds):
-        expected = share @ chance
-        ratio = np.divide(counts, expected, out=np.zeros_like(counts), where=expected > 0)
-        moved = share * (chance @ ratio) / counts.sum()
-        moved /= moved.sum()
-        done = float(np.abs(moved - share).max()) < ENOUGH
-        share = moved
-        if done:
-            break
-    return np.asarray(share, dtype=float)
+    share = np.arange(paths + 1) / paths
+    judged = float(counts @ share / questions)
+    mean = min(1.0, max(0.0, (judged - (1 - specificity)) / gain))
+    spread = float(counts @ (share - judged) ** 2 / questions)
+    between = (paths * spread - judged * (1 - judged)) / (paths - 1) / gain**2 if paths > 1 else 0.0
+    between = min(between, 0.99 * mean * (1 - mean))
+    if between <= 1e-9:
+        return _binomial(paths, mean)
+    size = mean * (1 - mean) / between - 1
+    return _beta_binomial(paths, mean * size, (1 - mean) * size)
 
 
 def _likelihood(errors: int, correct: int, paths: int, sensitivity: float, specificity: float) -> FloatArray:
@@ -138,3 +128,10 @@ def _likelihood(errors: int, correct: int, paths: int, sensitivity: float, speci
 
 def _binomial(n: int, p: float) -> FloatArray:
     return np.array([math.comb(n, k) * p**k * (1 - p) ** (n - k) for k in range(n + 1)])
+
+
+def _beta_binomial(n: int, a: float, b: float) -> FloatArray:
+    k = np.arange(n + 1)
+    logs = np.array([math.lgamma(a + i) + math.lgamma(b + n - i) for i in k])
+    weights = np.array([math.comb(n, i) for i in k]) * np.exp(logs - logs.max())
+    return np.asarray(weights / weights.sum(), dtype=float)

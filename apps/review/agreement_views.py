@@ -1,0 +1,90 @@
+"""The page Agreement: how far people agree, and what the judge is worth against them."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+from urllib.parse import urlencode
+
+from django.contrib.auth.models import User
+from django.http import Http404, HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.views.decorators.http import require_safe
+
+from apps.questions.access import CLINICIAN, CURATOR, has_role, project_of, role_required
+from apps.questions.models import Project
+from apps.reasoning.models import Run
+from apps.review.agreement import Material, Which, fetch
+from apps.review.agreement_report import ENOUGH_PEOPLE, MEASURES, Measure, people_report
+from apps.review.judge_report import QUALITIES, Quality, judge_report, tier_table
+
+RUNS = 200
+WHICH: dict[Which, str] = {"drawn": "Blind, drawn at random", "blind": "All blind", "all": "All first verdicts"}
+Choice = TypeVar("Choice", bound=str)
+
+
+@role_required(CLINICIAN, CURATOR)
+@require_safe
+def agreement(request: HttpRequest) -> HttpResponse:
+    """`run` by name, all runs of the project without it; `verdicts`, `measure` and `figure` choose what is shown."""
+    assert isinstance(request.user, User)
+    project = project_of(request)
+    runs = list(project.runs.all()[:RUNS])
+    run = _run(project, runs, request.GET.get("run", ""))
+    material = fetch(project, run)
+    which = _choice(request.GET.get("verdicts", ""), WHICH, material.strictest)
+    measure: Measure = _choice(request.GET.get("measure", ""), MEASURES, "ac1")
+    quality: Quality = _choice(request.GET.get("figure", ""), QUALITIES, "sensitivity")
+    curator = has_role(request.user, CURATOR)
+    judge = judge_report(material, which, quality, [run] if run else runs, one_run=run is not None)
+    context = {
+        "run": run,
+        "runs": runs,
+        "empty": not material.opinions,
+        "which": which,
+        "sizes": material.sizes,
+        "people": people_report(material, which, measure, names=_names(material) if curator else {}, curator=curator),
+        "judge": judge,
+        "tiers": tier_table(run, judge.found) if run else None,
+        "measure": MEASURES[measure],
+        "quality": QUALITIES[quality],
+        "curator": curator,
+        "enough": ENOUGH_PEOPLE,
+        **_links(request, {"verdicts": which, "measure": measure, "figure": quality}),
+    }
+    return render(request, "review/agreement.html", context)
+
+
+def _run(project: Project, runs: list[Run], name: str) -> Run | None:
+    if not name:
+        return None
+    found = next((run for run in runs if run.name == name), None) or project.runs.filter(name=name).first()
+    if found is None:
+        raise Http404("No such run.")
+    return found
+
+
+def _choice(said: str, known: dict[Choice, str], otherwise: Choice) -> Choice:
+    return next((choice for choice in known if choice == said), otherwise)
+
+
+def _names(material: Material) -> dict[int, str]:
+    people = User.objects.filter(pk__in={opinion.reviewer for opinion in material.opinions})
+    return {person.pk: person.get_full_name() or person.get_username() for person in people}
+
+
+def _links(request: HttpRequest, chosen: dict[str, str]) -> dict[str, Any]:
+    """For each switch: (address, words, whether it is on), the other choices kept as they are."""
+    kept = {name: request.GET[name] for name in ("run", *chosen) if request.GET.get(name)}
+
+    def switch(name: str, words: dict[Any, str], anchor: str) -> list[tuple[str, str, bool]]:
+        return [
+            (f"?{urlencode({**kept, name: choice})}#{anchor}", word, chosen[name] == choice)
+            for choice, word in words.items()
+        ]
+
+    return {
+        "which_links": switch("verdicts", WHICH, "main"),
+        "measure_links": switch("measure", MEASURES, "people"),
+        "figure_links": switch("figure", QUALITIES, "judge"),
+        "kept": {name: value for name, value in kept.items() if name != "run"},
+    }
