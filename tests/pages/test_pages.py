@@ -125,8 +125,8 @@ def add_runs(world: World) -> None:
 @pytest.mark.parametrize(
     ("name", "more", "budget"),
     [
-        ("overview", add_questions, 10),
-        ("run", add_runs, 10),
+        ("overview", add_questions, 12),
+        ("run", add_runs, 12),
         ("questions", add_questions, 9),
         ("paths", add_questions, 9),
         ("runs", add_runs, 7),
