@@ -46,6 +46,11 @@ class Reading:
     tokens_out_s: int | None = None
 
 
+def is_served(endpoint: Mapping[str, Any]) -> bool:
+    """EndpointConfig.served for an endpoint as a run's frozen configuration holds it."""
+    return endpoint.get("base_url") == SERVED and endpoint.get("transport") != "engine"
+
+
 class RowState(StrEnum):
     """A ServerState as a person reads it; only a fresh row is believed."""
 
@@ -118,7 +123,7 @@ def servers_of(run: Run, *, logs: bool = False) -> ServerRows:
 
     Without `logs` what a server said is not read.
     """
-    served = {e["name"]: e for e in run.config.get("endpoints", ()) if e.get("base_url") == SERVED}
+    served = {e["name"]: e for e in run.config.get("endpoints", ()) if is_served(e)}
     if not served:
         return ServerRows()
     found: dict[str, list[ModelServer]] = {}

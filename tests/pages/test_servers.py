@@ -58,6 +58,10 @@ def test_a_run_without_served_endpoints_has_no_such_table(client: Client) -> Non
     assert "Model servers" not in page(client, make_run())
 
 
+def test_an_engine_of_the_offline_lane_is_no_server(client: Client) -> None:
+    assert "Model servers" not in page(client, served_run({**served("judge"), "transport": "engine"}))
+
+
 def test_figures_of_a_ready_server(client: Client, run: Run) -> None:
     make_server(run, restarts=2)
     text = plain(page(client, run))

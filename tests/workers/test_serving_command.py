@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apps.pipeline.config import EndpointConfig
-from tests.workers.serving import served_endpoint
+from apps.pipeline.config import EndpointConfig, parse_config
+from tests.workers.serving import served, served_config, served_endpoint
+from workers.management.commands.serve_models import choose_endpoints
 from workers.serving.command import (
     BREAKS,
     MARK_ENV,
@@ -202,3 +203,13 @@ def test_the_python_named_must_exist() -> None:
 def test_served_endpoints_can_be_keys() -> None:
     one, same = (served_endpoint(adapters={"a": "/x", "b": "/y"}, replicas=2) for _ in range(2))
     assert {one: 1}[same] == 1
+
+
+def test_the_command_serves_served_endpoints_but_no_engine() -> None:
+    config = served_config(served("writer"), {**served("offline"), "transport": "engine"}, served("judge"))
+    assert [endpoint.name for endpoint in choose_endpoints(config, [])] == ["writer", "judge"]
+    assert [endpoint.name for endpoint in choose_endpoints(config, ["judge"])] == ["judge"]
+    with pytest.raises(ServeError, match="no served endpoint is named offline; there are writer, judge"):
+        choose_endpoints(config, ["offline"])
+    with pytest.raises(ServeError, match="nothing to serve"):
+        choose_endpoints(parse_config({}), [])

@@ -61,7 +61,9 @@ class ServeError(ValueError):
 
 def serve_of(endpoint: EndpointConfig) -> ServeConfig:
     if endpoint.base_url != SERVED or endpoint.serve is None:
-        raise ServeError(f'endpoint {endpoint.name}: serve_models serves endpoints with base_url = "served" only')
+        raise ServeError(
+            f'endpoint {endpoint.name}: serve_models serves endpoints with base_url = "served", and none of engines'
+        )
     return endpoint.serve
 
 

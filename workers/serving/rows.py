@@ -10,10 +10,10 @@ from typing import Any
 from django.db import connection, transaction
 from django.utils import timezone
 
-from apps.pipeline.config import SERVED, EndpointConfig
+from apps.pipeline.config import EndpointConfig
 from apps.pipeline.lanes import STAGES
 from apps.pipeline.models import ModelServer, ServerState
-from apps.pipeline.servers import FRESH_S
+from apps.pipeline.servers import FRESH_S, is_served
 from apps.questions.models import Project
 from apps.reasoning.models import Run, RunState
 from workers.leases import owner_name, process_start
@@ -80,7 +80,7 @@ def work_for(project: Project, endpoints: Iterable[EndpointConfig]) -> dict[str,
     for run_id, config in Run.objects.filter(project=project, state=RunState.RUNNING).values_list("id", "config"):
         for endpoint in config["endpoints"]:
             name = endpoint["name"]
-            if endpoint["base_url"] == SERVED and models.get(name) == endpoint["model"]:
+            if is_served(endpoint) and models.get(name) == endpoint["model"]:
                 found[name] += open_tasks(run_id, name)
     return found
 
