@@ -132,6 +132,8 @@ class EndpointConfig(Frozen):
             raise ValueError('transport "engine" needs base_url "served" and a [endpoints.serve] table')
         if self.replicas and (self.base_url in (SIMULATED, SERVED) or self.transport in ("batch", "engine")):
             raise ValueError("replicas: only for an endpoint with addresses of its own, lean or sdk")
+        if self.base_url == SERVED and self.transport == "batch":
+            raise ValueError("vLLM has no Batch API: a served endpoint is lean, sdk or engine")
         if self.provider == "azure" and not (self.api_version and self.transport in ("sdk", "batch")):
             raise ValueError('azure needs api_version, and the transport "sdk" or "batch"')
         return self

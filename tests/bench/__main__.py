@@ -32,10 +32,19 @@ one of the workbench's pumps on a real PostgreSQL, with every path and every Cal
 The target is five times the stock client with {target} calls in flight.
 
 """
+VLLM = """\
+## On a real vLLM
+
+Its CPU build with a tiny random Llama (`tests/engine`): real scheduling, prefix cache and HTTP, no real weights, so the
+rates mean nothing by themselves. The hit rate follows from the order of the prompt's parts and holds for any model with
+this block size; each side counts its own tokens.
+
+"""
 GPU = """\
 ## On a GPU
 
-Not measured: no GPU was at hand. Nothing above depends on one.
+Not measured: no GPU was at hand. Nothing above depends on one. With a 7B-shaped model and dummy weights served by
+`vllm serve … --load-format dummy`, `python -m tests.bench.bench_vllm --url … --model …` makes the table above.
 """
 
 
@@ -45,7 +54,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, help="of the run")
     given = {name: value for name, value in vars(parser.parse_args()).items() if value is not None}
     prepare_django()
-    from tests.bench import bench_import, bench_lanes, bench_run
+    from tests.bench import bench_import, bench_lanes, bench_run, bench_vllm
 
     words = "".join(f" --{name} {value}" for name, value in given.items())
     introduction = _introduction(f"python -m tests.bench{words}", os.getloadavg()[0])
@@ -53,7 +62,9 @@ def main() -> None:
         "## Lanes and clients\n\n" + LANES.format(target=bench_lanes.IN_FLIGHT) + bench_lanes.table(bench_lanes.run())
     )
     run, imported = table("Run", bench_run.run(**given)), table("Import", bench_import.run())
-    parts = [lanes, f"## A whole run\n\n{run}", f"## Import\n\n{imported}", GPU]
+    vllm = bench_vllm.measure()
+    engine = VLLM + (table("vLLM", vllm) if vllm else "Not measured: vLLM was not set up (`make engine-setup`).\n")
+    parts = [lanes, f"## A whole run\n\n{run}", f"## Import\n\n{imported}", engine, GPU]
     PAGE.parent.mkdir(exist_ok=True)
     PAGE.write_text(introduction + "\n".join(parts), encoding="utf-8")
     print(PAGE.read_text(encoding="utf-8"))
