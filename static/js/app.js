@@ -22,7 +22,7 @@
   addEventListener("htmx:beforeRequest", (event) => event.detail.target?.setAttribute("aria-busy", "true"));
   addEventListener("htmx:afterRequest", (event) => event.detail.target?.removeAttribute("aria-busy"));
   // What a reader unfolded stays unfolded when its page is brought up to date.
-  Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name, node) => !(name === "open" && node.tagName === "DETAILS");
+  if (window.Idiomorph) Idiomorph.defaults.callbacks.beforeAttributeUpdated = (name, node) => !(name === "open" && node.tagName === "DETAILS");
   addEventListener("htmx:sendError", () => {
     document.body.dataset.offline = "";
     status().textContent = "No connection. What you see may be out of date.";

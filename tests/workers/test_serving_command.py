@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from io import StringIO
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.management import CommandError, call_command
 from hypothesis import given
 from hypothesis import strategies as st
 
 from apps.pipeline.config import EndpointConfig, parse_config
+from tests.factories import make_project
 from tests.workers.serving import served, served_config, served_endpoint
 from workers.management.commands.serve_models import choose_endpoints
 from workers.serving.command import (
@@ -213,3 +217,55 @@ def test_the_command_serves_served_endpoints_but_no_engine() -> None:
         choose_endpoints(config, ["offline"])
     with pytest.raises(ServeError, match="nothing to serve"):
         choose_endpoints(parse_config({}), [])
+
+
+CONFIG = """
+[[endpoints]]
+name = "judge"
+base_url = "served"
+model = "m"
+[endpoints.serve]
+replicas = 2
+gpus = [2, 3]
+port = 8100
+{more}
+[[generators]]
+name = "judge"
+endpoint = "judge"
+""" + "".join(f'[{s}]\nendpoint = "judge"\n' for s in ("judge", "ranker", "refiner", "regenerator", "summariser"))
+
+
+def run_command(folder: Path, more: str = "", *options: str) -> str:
+    (folder / "run.toml").write_text(CONFIG.replace("{more}", more) + "[cutoffs]\neasy = 0\nmedium = 1\n")
+    said = StringIO()
+    call_command("serve_models", str(folder / "run.toml"), *options, stdout=said)
+    return said.getvalue()
+
+
+def test_show_prints_a_line_for_each_replica(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REASONMED_VLLM_PYTHON", "/bin/sh")
+    lines = run_command(tmp_path, "", "--show").splitlines()
+    assert [line.split(" --tensor")[0] for line in lines] == [
+        f"CUDA_VISIBLE_DEVICES={device} /bin/sh -m vllm.entrypoints.openai.api_server"
+        f" --model m --served-model-name m --host 127.0.0.1 --port {port}"
+        for device, port in ((2, 8100), (3, 8101))
+    ]
+
+
+@pytest.mark.parametrize(
+    ("more", "options", "words"),
+    [
+        ('extra = ["--port=1"]', ["--show"], "endpoint judge: serve.extra: --port: say it in serve.port"),
+        ("", ["--endpoint", "other"], "no served endpoint is named other; there are judge"),
+        ("", ["--poll", "0"], "--poll: more than 0"),
+        ("", ["--first-replica", "-1"], "--first-replica: 0 or more"),
+        ("nonsense = 1", [], "run.toml: endpoints.0.serve.nonsense: Extra inputs are not permitted"),
+    ],
+)
+@pytest.mark.django_db
+def test_what_is_wrong_ends_the_command_with_2(tmp_path: Path, more: str, options: list[str], words: str) -> None:
+    make_project()
+    with pytest.raises(CommandError) as caught:
+        run_command(tmp_path, more, *options)
+    assert caught.value.returncode == 2
+    assert words in str(caught.value)

@@ -30,7 +30,7 @@ T = TypeVar("T")
 
 HEARTBEAT_S = 5.0
 FORGIVEN_S = 600.0  # an endpoint that did not come up is tried again in its turn after so long
-ANYWHERE = frozenset(("0.0.0.0", "::", ""))  # noqa: S104 - addresses that name no host to others
+ANYWHERE = frozenset(("0.0.0.0", "::"))  # noqa: S104 - addresses that name no host to others
 
 
 @dataclass(frozen=True, slots=True)
