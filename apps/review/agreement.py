@@ -29,7 +29,7 @@ Which = Literal["drawn", "blind", "all"]
 DECIDED = (Label.CORRECT, Label.ERROR)
 WORDS = {Label.CORRECT: "Correct", Label.ERROR: "Error"}
 OPINION_COLUMNS = (
-    "reviewer_id", "path_id", "label", "created_at", "details__blind", "judgment__blind",
+    "reviewer_id", "path_id", "label", "counts", "details__blind", "judgment__blind", "created_at",
     "judgment__item__inclusion_probability", "path__question_id", "path__run_id", "path__origin", "path__generator",
     "path__question__benchmark__name",
 )  # fmt: skip
@@ -143,14 +143,17 @@ def _opinions(verdicts: QuerySet[Verdict]) -> Iterable[Opinion]:
     for _, given in groupby(rows.iterator(chunk_size=5000), key=lambda row: row[:2]):
         standing: list[tuple[Any, ...]] = []
         for row in given:
-            standing = [*standing, row] if row[2] in DECIDED else []  # unjudged: taken back
+            if row[2] in DECIDED:
+                standing.append(row)
+            else:  # taken back: what counts and what only measures, each for itself
+                standing = [said for said in standing if said[3] != row[3]]
         blind = [row for row in standing if row[4] is True or row[5] is True]
         if standing:
             yield _opinion((blind or standing)[0], bool(blind))
 
 
 def _opinion(row: tuple[Any, ...], blind: bool) -> Opinion:
-    reviewer, path, label, at, _, _, probability, question, run, origin, generator, benchmark = row
+    reviewer, path, label, _, _, _, at, probability, question, run, origin, generator, benchmark = row
     return Opinion(
         reviewer, path, label, at, blind, probability, question, run, origin in BASE_ORIGINS, generator, benchmark
     )

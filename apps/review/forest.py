@@ -44,10 +44,12 @@ class Axis:
         step = next(s for s in (0.05, 0.1, 0.2, 0.25, 0.5) if (self.high - self.low) / s <= STEPS)
         first = math.ceil(self.low / step - 1e-9)
         numbers = [n * step for n in range(first, math.floor(self.high / step + 1e-9) + 1)]
-        return tuple(
-            Tick(self.place(n), self._word(n), "start" if n <= self.low else "end" if n >= self.high else "middle")
-            for n in numbers
-        )
+        return tuple(Tick(self.place(n), self._word(n), self._anchor(n)) for n in numbers)
+
+    def _anchor(self, number: float) -> str:
+        if number < self.low + 1e-9:
+            return "start"
+        return "end" if number > self.high - 1e-9 else "middle"
 
     @property
     def words(self) -> str:

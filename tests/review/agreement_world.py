@@ -33,7 +33,8 @@ def put(queue: ReviewQueue, path: ReasoningPath, probability: float | None = Non
 
 def judge_item(item: QueueItem, reviewer: User, label: str, *, blind: bool = True, phase: str = Phase.FIRST) -> Verdict:
     """A person's verdict as a queue writes it; a later one replaces theirs. `phase` undone: an unjudged one."""
-    Verdict.objects.filter(path=item.path, reviewer=reviewer, current=True).update(current=False)
+    stream = {"path": item.path, "reviewer": reviewer, "counts": item.queue.counts}
+    Verdict.objects.filter(**stream, current=True).update(current=False)
     verdict = make_verdict(item.path, reviewer=reviewer, label=label, counts=item.queue.counts)
     claim, _ = Claim.objects.get_or_create(
         item=item,
