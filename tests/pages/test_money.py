@@ -95,6 +95,15 @@ def test_a_run_without_prices_says_so(desk: Client) -> None:
     assert "free Running simulated its own 0 0 0 no price" in plain(desk.get(reverse("runs")).text)
 
 
+def test_a_question_says_what_it_cost(paid: tuple[Run, Question], desk: Client) -> None:
+    run, question = paid
+    address = reverse("run_question", args=(run.pk, question.uid))
+
+    text = plain(desk.get(address).text)
+    assert "3 calls, €0.7500" in text
+    assert "Verify judge 3 3,000 300 600 €0.7500" in text
+
+
 def test_the_list_says_what_each_cost(paid: tuple[Run, Question], desk: Client) -> None:
     assert "€0.7500" in plain(desk.get(reverse("runs")).text)
 

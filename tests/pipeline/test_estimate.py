@@ -86,6 +86,17 @@ def test_later_outputs_are_those_that_a_question_gets(errors: int) -> None:
     assert foreseen == {stage: made[stage] for stage in foreseen}
 
 
+def test_where_all_correct_paths_are_kept_anyway_none_is_ranked() -> None:
+    assert later_outputs(parse_config({}), 7) == {
+        "rank": 0,
+        "refine": 2,
+        "regenerate": 0,
+        "reverify": 2,
+        "summarise": 2,
+    }
+    assert later_outputs(parse_config({"keep": 1}), 7)["rank"] == 2
+
+
 @pytest.mark.parametrize(("generates", "judged"), [(True, ""), (False, "another")])
 def test_lanes_are_those_that_are_worked_on(generates: bool, judged: str) -> None:
     config = parse_config({"paths_from": judged})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from datetime import timedelta
 from decimal import Decimal
 from io import StringIO
 from typing import Any
@@ -217,6 +218,16 @@ def test_where_the_budget_ends(hard: str | None, soft: str | None, lasts: Decima
     assert money.lasts == lasts
     assert money.soft_passed == passed
     assert money.short is False
+
+
+def test_when_the_budget_ends_at_the_pace_so_far() -> None:
+    run = halfway()
+    set_budget(run=run, hard=D("40"), soft=None)
+    run.started_at = timezone.now() - timedelta(hours=1)
+
+    assert money_of(run).lasts_seconds == pytest.approx(3600 * 6.4 / 33.6, rel=0.01)
+    run.state = "paused"
+    assert money_of(run).lasts_seconds is None  # it has no pace
 
 
 def test_what_is_set_aside_belongs_to_what_is_to_come() -> None:

@@ -13,8 +13,8 @@ register = template.Library()
 
 @register.filter
 def cash(amount: Decimal | None, currency: str) -> str:
-    """`amount|cash:"EUR"` → €12.40; nothing → an en dash."""
-    return "–" if amount is None else in_words(amount, currency)
+    """`amount|cash:"EUR"` → €12.40; nothing → an en dash. Runs made before there were currencies count in dollars."""
+    return "–" if amount is None else in_words(amount, currency or "USD")
 
 
 @register.filter

@@ -58,15 +58,6 @@ def num(value: int | float | Decimal | None) -> str:
 
 
 @register.filter
-def money(value: Decimal | float | str | None) -> str:
-    """Two decimals from one unit up, four below."""
-    if value is None or value == "":
-        return "–"
-    amount = Decimal(value)
-    return f"${amount:,.2f}" if amount >= 1 or amount == 0 else f"${amount:,.4f}"
-
-
-@register.filter
 def percent(part: int, whole: int) -> str:
     """`part|percent:whole` → 73.5 %; nothing of nothing → an en dash."""
     return f"{100 * part / whole:.1f} %" if whole else "–"
