@@ -9,7 +9,7 @@ from datetime import datetime
 from itertools import groupby
 from typing import Any, Literal
 
-from django.db.models import Count, Q, QuerySet, Sum
+from django.db.models import Count, Max, Q, QuerySet, Sum
 
 from apps.questions.models import Project
 from apps.reasoning.models import (
@@ -126,6 +126,12 @@ def fetch(project: Project, run: Run | None = None) -> Material:
         tiers={(r, q): tier for r, q, tier in tiers},
         any_tier={q: tier for _, q, tier in tiers},
     )
+
+
+def newest(project: Project) -> int:
+    """The latest thing a person said in the project, by id; 0 before the first."""
+    said = Verdict.objects.filter(project=project, reviewer__isnull=False)
+    return said.aggregate(latest=Max("id"))["latest"] or 0
 
 
 def _people(project: Project, run: Run | None) -> QuerySet[Verdict]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from django.contrib.auth.models import User
+from django.core.cache import cache
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
@@ -13,13 +16,27 @@ from django.views.decorators.http import require_safe
 from apps.questions.access import CLINICIAN, CURATOR, has_role, project_of, role_required
 from apps.questions.models import Project
 from apps.reasoning.models import Run
-from apps.review.agreement import Material, Which, fetch
-from apps.review.agreement_report import ENOUGH_PEOPLE, MEASURES, Measure, people_report
-from apps.review.judge_report import QUALITIES, Quality, judge_report, tier_table
+from apps.review.agreement import Material, Which, fetch, newest
+from apps.review.agreement_report import ENOUGH_PEOPLE, MEASURES, Measure, People, people_report
+from apps.review.judge_report import QUALITIES, Judge, Quality, TierTable, judge_report, tier_table
 
 RUNS = 200
+KEPT_S = 60  # how long a judge’s new labels may be missing; a person’s verdict shows at once
 WHICH: dict[Which, str] = {"drawn": "Blind, drawn at random", "blind": "All blind", "all": "All first verdicts"}
 Choice = TypeVar("Choice", bound=str)
+Other = TypeVar("Other")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the page shows of one choice of run, verdicts and figures."""
+
+    empty: bool
+    which: Which
+    sizes: dict[Which, int]
+    people: People
+    judge: Judge
+    tiers: TierTable | None
 
 
 @role_required(CLINICIAN, CURATOR)
@@ -30,28 +47,44 @@ def agreement(request: HttpRequest) -> HttpResponse:
     project = project_of(request)
     runs = list(project.runs.all()[:RUNS])
     run = _run(project, runs, request.GET.get("run", ""))
-    material = fetch(project, run)
-    which = _choice(request.GET.get("verdicts", ""), WHICH, material.strictest)
+    wanted = _choice(request.GET.get("verdicts", ""), WHICH, None)
     measure: Measure = _choice(request.GET.get("measure", ""), MEASURES, "ac1")
     quality: Quality = _choice(request.GET.get("figure", ""), QUALITIES, "sensitivity")
     curator = has_role(request.user, CURATOR)
-    judge = judge_report(material, which, quality, [run] if run else runs, one_run=run is not None)
+    key = f"agreement:{project.pk}:{run.pk if run else 0}:{wanted}:{measure}:{quality}:{curator}:{newest(project)}"
+    found: Found | None = cache.get(key)
+    if found is None:
+        found = _find(project, run, runs, wanted, measure, quality, curator)
+        cache.set(key, found, KEPT_S)
     context = {
         "run": run,
         "runs": runs,
-        "empty": not material.opinions,
-        "which": which,
-        "sizes": material.sizes,
-        "people": people_report(material, which, measure, names=_names(material) if curator else {}, curator=curator),
-        "judge": judge,
-        "tiers": tier_table(run, judge.found) if run else None,
+        "found": found,
         "measure": MEASURES[measure],
         "quality": QUALITIES[quality],
         "curator": curator,
         "enough": ENOUGH_PEOPLE,
-        **_links(request, {"verdicts": which, "measure": measure, "figure": quality}),
+        **_links(request, {"verdicts": found.which, "measure": measure, "figure": quality}),
     }
     return render(request, "review/agreement.html", context)
+
+
+def _find(
+    project: Project, run: Run | None, runs: list[Run], wanted: Which | None, measure: Measure, quality: Quality,
+    curator: bool,
+) -> Found:  # fmt: skip
+    material = fetch(project, run)
+    which = wanted or material.strictest
+    names = _names(material) if curator else {}
+    judge = judge_report(material, which, quality, [run] if run else runs, one_run=run is not None)
+    return Found(
+        empty=not material.opinions,
+        which=which,
+        sizes=material.sizes,
+        people=people_report(material, which, measure, names=names, curator=curator),
+        judge=judge,
+        tiers=tier_table(run, judge.found) if run else None,
+    )
 
 
 def _run(project: Project, runs: list[Run], name: str) -> Run | None:
@@ -63,7 +96,7 @@ def _run(project: Project, runs: list[Run], name: str) -> Run | None:
     return found
 
 
-def _choice(said: str, known: dict[Choice, str], otherwise: Choice) -> Choice:
+def _choice(said: str, known: Mapping[Choice, str], otherwise: Other) -> Choice | Other:
     return next((choice for choice in known if choice == said), otherwise)
 
 
