@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from workers.serving.guard import STARTED
 from workers.serving.words import ERROR_CHARS, TAIL_BYTES, cleaned, last_line, tail_of, why_it_ended
 
 
@@ -26,6 +27,21 @@ def test_the_root_cause_and_not_its_pointer(log: Path) -> None:
         "/usr/lib/resource_tracker.py:1: UserWarning: leaked\n"
     )
     assert why_it_ended(log) == "torch.OutOfMemoryError: CUDA out of memory."
+
+
+def test_warnings_requests_and_earlier_lives_tell_nothing(log: Path) -> None:
+    log.write_text(
+        f"{STARTED} 2026-11-25 18:00:00\n"
+        "ValueError: of the life before\n"
+        f"{STARTED} 2026-11-25 18:32:00\n"
+        "(APIServer pid=1) WARNING 11-25 18:32:24 [system_utils.py:255] fd limit errors like `OSError: [Errno 24]`\n"
+        "(APIServer pid=1) ERROR 11-25 18:32:54 [async_llm.py:906] vllm.EngineDeadError: EngineCore encountered an issue. "
+        "See stack trace (above) for the root cause.\n"
+        'INFO:     127.0.0.1:39352 - "POST /v1/chat/completions HTTP/1.1" 500 Internal Server Error: x\n'
+        "INFO:     Shutting down\n"
+    )
+    assert why_it_ended(log).startswith("vllm.EngineDeadError: EngineCore encountered an issue.")
+    assert "·" not in why_it_ended(log)
 
 
 def test_the_last_line_where_none_names_an_error(log: Path) -> None:

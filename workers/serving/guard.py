@@ -22,6 +22,7 @@ from pathlib import Path
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 CHUNK = 65_536
+STARTED = "=== serve_models started this server ==="  # where its words begin in a log that older ones are in, too
 
 
 class RotatingLog:
@@ -165,6 +166,7 @@ def main(arguments: list[str]) -> int:
     path, max_bytes, keep, grace_s, *argv = arguments
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     log = RotatingLog(Path(path), int(max_bytes), int(keep))
+    log.write(f"{STARTED} {time.strftime('%Y-%m-%d %H:%M:%S')}\n".encode())
     try:
         guard = Guard(log, float(grace_s), argv)
     except OSError as error:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from workers.serving.guard import STARTED
+
 TAIL_BYTES = 8_000
 SEARCHED_BYTES = 128 * 1024
 LINES_THAT_MATTER = 3
@@ -15,6 +17,7 @@ _PREFIX = re.compile(r"^\(\w+ pid=\d+\)\s*|^(ERROR|CRITICAL) [\d-]+ [\d:]+ \[[^\
 _MATTERS = re.compile(
     r"\b\w*(Error|Exception)\b:|\berror:|out of memory|No module named|No such file|not found|Killed|signal \d+", re.I
 )
+_PASSING = re.compile(r"^(\(\w+ pid=\d+\)\s*)?(DEBUG|INFO|WARNING)\b")
 _POINTER = re.compile(r"See root cause above|See stack trace|Failed core proc", re.I)  # they say that others say it
 
 
@@ -25,11 +28,15 @@ def tail_of(log: Path, secret: str = "") -> str:
 
 
 def why_it_ended(log: Path, secret: str = "") -> str:
-    """The last lines that name an error, oldest first; without any, the last line."""
-    lines = [plain(line) for line in cleaned(_end_of(log, SEARCHED_BYTES), secret).splitlines()]
-    lines = [line for line in lines if line]
-    told = list(dict.fromkeys(line for line in lines if _MATTERS.search(line)))
-    chosen = [line for line in told if not _POINTER.search(line)][-LINES_THAT_MATTER:] or told[-1:] or lines[-1:]
+    """The last lines since it started that name an error, oldest first; without any, the last line."""
+    life = cleaned(_end_of(log, SEARCHED_BYTES), secret).rpartition(STARTED)[2]
+    lines = [line for line in life.splitlines() if line.strip()]
+    told = list(dict.fromkeys(plain(line) for line in lines if _MATTERS.search(line) and not _PASSING.match(line)))
+    chosen = (
+        [line for line in told if not _POINTER.search(line)][-LINES_THAT_MATTER:]
+        or told[-1:]
+        or [plain(line) for line in lines[-1:]]
+    )
     each = ERROR_CHARS // max(len(chosen), 1) - 3
     return " · ".join(line if len(line) <= each else line[: each - 1] + "…" for line in chosen)
 
