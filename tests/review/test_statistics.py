@@ -59,7 +59,7 @@ def test_ninety_three_of_a_hundred() -> None:
     assert [round(f.value, 2) for f in found.figures if f.value is not None] == [0.93, 0.42, 0.92, 0.43]
     assert found.raw.sentence == "Two reviewers agree on 93 of 100 paths."
     assert "prevalence" in found.kappa.sentence
-    assert "93.5 %" in found.kappa.sentence
+    assert "93.5\N{NO-BREAK SPACE}%" in found.kappa.sentence
     assert found.kappa.low is not None
 
 

@@ -207,7 +207,7 @@ def test_rogan_gladen_undoes_the_judge(rate: float, sensitivity: float, specific
 def test_rogan_gladen_cut_says_so() -> None:
     figure = true_error_rate(0.02, rows(90, 10, 10, 90))
     assert (figure.value, figure.low) == (0.0, 0.0)
-    assert "−10.0 %, cut at 0" in figure.sentence
+    assert "−10.0\N{NO-BREAK SPACE}%, cut at 0" in figure.sentence
     assert "cut at 1" in true_error_rate(0.99, rows(90, 10, 10, 90)).sentence
 
 
@@ -373,7 +373,7 @@ def test_no_change_is_said(hits: list[int], totals: list[int], words: str) -> No
 
 def test_figures_read_well() -> None:
     figure = Figure("PPV", "share", 50, 50.0, 0.9, 0.786, 0.9573)
-    assert (figure.value_words, figure.interval_words) == ("90.0 %", "78.6–95.7 %")
+    assert (figure.value_words, figure.interval_words) == ("90.0\N{NO-BREAK SPACE}%", "78.6–95.7\N{NO-BREAK SPACE}%")
     low = Figure("κ", "coefficient", 9, 9.0, -0.2, -0.5, 0.1)
     assert (low.value_words, low.interval_words) == ("−0.20", "−0.50 to 0.10")
     assert decimal(-0.001) == "0.00"

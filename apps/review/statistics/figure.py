@@ -64,7 +64,8 @@ def undefined(name: str, scale: Scale, why: str, *, n: int = 0) -> Figure:
 
 
 def percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
+    """ "87.2 %", the sign never alone on a line."""
+    return f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
 
 
 def decimal(number: float) -> str:
