@@ -2,7 +2,8 @@
 
 It has an engine, a child that ignores SIGTERM and outlives it as vLLM's does. What it does is told by a JSON file, the
 model's path (`--model`), read again at each request:
-  {"start_s": 0, "fail": "words of a start that fails", "hang": false, "forward": "http://…/v1", "device": "a file"}
+  {"start_s": 0, "fail": "words of a start that fails", "hang": false, "forward": "http://…/v1",
+   "device": "a file", "name": "of another model"}
 It holds the device (a lock that its engine shares) and fails to start where another process has it. POST /die ends it
 without its engine; POST /v1/chat/completions answers with the model's name, or with what `forward` answers.
 """
@@ -47,7 +48,8 @@ class Handler(BaseHTTPRequestHandler):
         elif self.path == "/metrics":
             self.reply(METRICS.replace("NAME", option("--served-model-name")).encode(), "text/plain")
         elif self.path == "/v1/models" and self.may():
-            self.reply(json.dumps({"data": [{"id": option("--served-model-name")}]}).encode())
+            name = behaviour().get("name") or option("--served-model-name")
+            self.reply(json.dumps({"data": [{"id": name}]}).encode())
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))

@@ -169,6 +169,15 @@ async def test_a_start_that_takes_too_long_is_broken_off(tmp_path: Path) -> None
     assert any("starting for" in said and "fake vLLM" in said for said in server.said)
 
 
+async def test_a_server_that_offers_another_model_is_not_ready(tmp_path: Path) -> None:
+    tell(tmp_path / "model", name="another")
+    async with running(tmp_path, timing=replace(QUICK, start_timeout_s=1.5)) as server:
+        await server.until(lambda: server.status.state == "down", "given up")
+        assert "ready" not in server.states
+        tell(server.model)
+        await server.until_ready(restarts=1)
+
+
 async def test_a_program_that_is_not_there(tmp_path: Path) -> None:
     async with running(tmp_path) as server:
         server.replica.python = str(tmp_path / "nowhere")
@@ -268,8 +277,10 @@ async def test_what_a_killed_guard_leaves_is_found_by_its_session_too(tmp_path: 
 
     wait_until(lambda: len(engines()) == 1)
     left = engines()[0]
+    (shell,) = psutil.Process(process.pid).children()
     os.kill(process.pid, signal.SIGKILL)
     await process.exited()
+    wait_until(lambda: not shell.is_running() or shell.status() == psutil.STATUS_ZOMBIE)  # by the kernel
     assert left.is_running()
     await process.stop()
     assert not left.is_running()
