@@ -196,8 +196,10 @@ class Pump:
         await self._drop_paused()
 
     async def _drop_paused(self) -> None:
-        if self.waiting and await self._in_db(self._any_paused):
-            self._drop_waiting()
+        if self.waiting:
+            paused: bool = await self._in_db(self._any_paused)
+            if paused:
+                self._drop_waiting()
 
     def _write(self, batch: Batch, token: uuid.UUID) -> bool:
         return flush(batch, lane=self.lane, lease=token)

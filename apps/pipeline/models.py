@@ -226,9 +226,7 @@ class Failure(models.Model):
                 name="failure_group",
                 condition=Q(resolved_at__isnull=True),
             ),
-            models.Index(
-                fields=("run", "question"), name="failure_retried", condition=Q(resolved_at__isnull=False)
-            ),
+            models.Index(fields=("run", "question"), name="failure_retried", condition=Q(resolved_at__isnull=False)),
         )
 
 

@@ -99,6 +99,11 @@ class RunMoney:
         return None if self.hard is None else max(self.hard - self.spent - self.reserved, ZERO)
 
     @property
+    def missing(self) -> Decimal | None:
+        """By how much the call that stopped the run does not fit."""
+        return None if self.short_of is None or self.left is None else self.short_of - self.left
+
+    @property
     def used(self) -> Decimal | None:
         """Share of the hard budget that is spent or set aside; more than 1 after it was lowered."""
         return (self.spent + self.reserved) / self.hard if self.hard else None

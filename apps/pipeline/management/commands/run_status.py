@@ -52,5 +52,7 @@ def money_lines(now: RunMoney) -> list[tuple[str, str]]:
     if now.unpriced:
         lines.append(("no price", ", ".join(now.unpriced)))
     if now.short:
-        lines.append(("stopped", f"the next call can cost up to {words(now.short_of)}, {words(now.left)} is left"))
+        lines.append(
+            ("stopped", f"the next call can cost up to {words(now.short_of)}, {words(now.missing)} more than is left")
+        )
     return lines

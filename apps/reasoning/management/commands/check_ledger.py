@@ -7,7 +7,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from apps.reasoning.ledger_check import Drift, check_run
+from apps.reasoning.ledger_check import check_run
+from apps.reasoning.ledger_fetch import Drift
 from apps.reasoning.models import Run
 
 
