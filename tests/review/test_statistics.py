@@ -157,6 +157,27 @@ def test_weights_speak_for_what_was_drawn_less_often() -> None:
     assert raw_agreement(RatingTable.build(same, tuple("CE"))).value == pytest.approx(0.9)
 
 
+@given(
+    st.lists(st.tuples(st.sampled_from(["CCC", "CCE", "CEE", "EE.", "C.E"]), st.integers(1, 4)), min_size=2, max_size=9)
+)
+def test_a_weight_of_three_is_three_such_paths(drawn: list[tuple[str, int]]) -> None:
+    """True of what depends on shares alone."""
+    for measure, cut in ((fleiss_kappa, 3), (gwet_ac1, 3), (raw_agreement, 3), (cohen_kappa, 2)):
+        weighted = RatingTable.build(
+            [
+                Rating(item, rater, letter, weight=float(weight))
+                for item, (row, weight) in enumerate(drawn)
+                for rater, letter in enumerate(row[:cut])
+                if letter != "."
+            ],
+            tuple(LETTERS),
+        )
+        repeated = table([row[:cut] for row, weight in drawn for _ in range(weight)])
+        one, other = measure(weighted), measure(repeated)
+        assert (one.value is None) == (other.value is None)
+        assert one.value is None or one.value == pytest.approx(other.value)
+
+
 rows_of = st.integers(2, 4).flatmap(
     lambda raters: st.lists(st.text("CE.", min_size=raters, max_size=raters), min_size=1, max_size=14)
 )

@@ -231,6 +231,34 @@ def test_rogan_gladen_interval_holds_what_it_promises() -> None:
     assert 0.94 < held / 2000 < 0.975
 
 
+def test_lang_reiczigel_as_printed() -> None:
+    """The paper's formulas step by step: 20 of 100 positive, sensitivity 18 of 20, specificity 38 of 40."""
+    z = stats.norm.ppf(0.975)
+    ap, n = (20 + z**2 / 2) / (100 + z**2), 100 + z**2
+    se, sp = 19 / 22, 39 / 42
+    p = (ap + sp - 1) / (se + sp - 1)
+    shift = 2 * z**2 * (p * se * (1 - se) / 22 - (1 - p) * sp * (1 - sp) / 42)
+    variance = ap * (1 - ap) / n + p**2 * se * (1 - se) / 22 + (1 - p) ** 2 * sp * (1 - sp) / 42
+    half = z * variance**0.5 / (se + sp - 1)
+    assert lang_reiczigel(0.2, 100, 0.9, 20, 0.95, 40) == pytest.approx((p + shift - half, p + shift + half))
+
+
+def test_rogan_gladen_weighted_limits_are_about_the_weighted_value() -> None:
+    """Missed Errors drawn at a fifth of the rate: the limits move with the value."""
+    said = [
+        Judged(t, j, i, 5.0 if t and not j else 1.0)
+        for i, (t, j) in enumerate(
+            [*[(True, True)] * 80, *[(True, False)] * 20, *[(False, False)] * 95, *[(False, True)] * 5]
+        )
+    ]
+    weighted = true_error_rate(0.2, Calibration.build(said))
+    plain = true_error_rate(0.2, Calibration.build(Judged(r.truth, r.judge, r.cluster) for r in said))
+    assert weighted.value == pytest.approx(0.15 / (80 / 180 - 0.05))
+    assert weighted.low is not None
+    assert plain.high is not None
+    assert weighted.low > plain.high
+
+
 def test_rogan_gladen_by_question() -> None:
     """Whole questions drawn: an interval wider than the one that takes paths as independent."""
     pattern = [(45, 5), (50, 0), (30, 20), (49, 1)] * 5
