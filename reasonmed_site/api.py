@@ -12,11 +12,12 @@ from ninja.errors import HttpError, ValidationError
 from apps.exports.api import router as exports
 from apps.pipeline.api import router as pipeline
 from apps.pipeline.money_api import router as money
-from apps.questions.access import CLINICIAN, CURATOR, role_required
+from apps.questions.access import CONSUMER, role_required
 from apps.questions.api import router as questions
 from apps.questions.api_access import reading
 from apps.reasoning.api import router as reasoning
 from apps.review.api import router as review
+from apps.review.queue_api import router as queues
 
 api = NinjaAPI(
     title="ReasonMed Workbench",
@@ -25,9 +26,9 @@ api = NinjaAPI(
     "wants the `csrftoken` cookie's value in `X-CSRFToken` as well.",
     auth=[reading],
     urls_namespace="api-1",
-    docs_decorator=role_required(CLINICIAN, CURATOR),
+    docs_decorator=role_required(CONSUMER),
 )
-for router in (questions, reasoning, pipeline, review, exports, money):
+for router in (questions, reasoning, pipeline, review, queues, exports, money):
     api.add_router("", router)
 
 

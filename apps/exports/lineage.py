@@ -121,7 +121,7 @@ class _Evidence:
         self._read_paths(question_ids, {pk for pk in chosen if pk})
         self.labels = {p.path_id: p for p in PathLabel.objects.filter(run=run, question_id__in=question_ids)}
         judged = Q(source=VerdictSource.JUDGE, run=run)
-        said = ~Q(source=VerdictSource.JUDGE) & Q(project=run.project_id, counts=True)
+        said = ~Q(source=VerdictSource.JUDGE) & ~Q(label=Label.UNJUDGED) & Q(project=run.project_id, counts=True)
         verdicts = Verdict.objects.filter(judged | said, path__question_id__in=question_ids, current=True)
         self.verdicts = _grouped(
             verdicts.only("path_id", "label", "source", "reviewer_id", "call_id").order_by("id"), "path_id"

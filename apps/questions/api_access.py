@@ -13,7 +13,7 @@ from ninja.security import APIKeyCookie
 from ninja.utils import check_csrf
 from pydantic import Field
 
-from apps.questions.access import CLINICIAN, CURATOR, has_role
+from apps.questions.access import CLINICIAN, CONSUMER, CURATOR, has_role
 
 T = TypeVar("T")
 M = TypeVar("M", bound=Model)
@@ -48,7 +48,8 @@ class RoleAuth(APIKeyCookie):
         return user
 
 
-reading = RoleAuth(CLINICIAN, CURATOR)
+reading = RoleAuth(CONSUMER)  # every role implies it
+judging = RoleAuth(CLINICIAN)
 curating = RoleAuth(CURATOR)
 
 

@@ -8,11 +8,11 @@ from uuid import UUID
 from django.http import HttpRequest
 from ninja import Field, Router, Schema, Status
 
-from apps.questions.api_access import Problem, reading, signed_in
+from apps.questions.api_access import Problem, judging, signed_in
 from apps.reasoning.api import RunQuestionOut, VerdictOut, path_in_run, question_in_run, run_named
 from apps.review.services import OverrideError, VersionConflict, override_verdict, preview_override
 
-router = Router(tags=["review"], auth=reading)
+router = Router(tags=["review"], auth=judging)
 
 
 class OverrideIn(Schema):

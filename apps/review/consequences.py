@@ -14,6 +14,13 @@ from apps.reasoning.words import reason_words, stage_word
 
 
 @dataclass(frozen=True, slots=True)
+class Ruling:
+    """An adjudicator's label; `unjudged` takes an earlier one back."""
+
+    label: LabelName
+
+
+@dataclass(frozen=True, slots=True)
 class Consequences:
     """Of one override in one run. `errors_*` is none while the tier is not settled; `remade` counts outputs by stage.
 
@@ -76,7 +83,7 @@ class Consequences:
 
 
 def consequences_of(
-    *, run: Run, facts: QuestionFacts, policy: Policy, path_id: int, verdict: PersonVerdict
+    *, run: Run, facts: QuestionFacts, policy: Policy, path_id: int, verdict: PersonVerdict | Ruling
 ) -> Consequences:
     """Compare the question as it is with what it becomes once `verdict` counts."""
     before, after, hold = judge_again(facts, policy, path_id, verdict)
@@ -105,7 +112,7 @@ def consequences_of(
 
 
 def judge_again(
-    facts: QuestionFacts, policy: Policy, path_id: int, verdict: PersonVerdict
+    facts: QuestionFacts, policy: Policy, path_id: int, verdict: PersonVerdict | Ruling
 ) -> tuple[Assessment, Assessment, bool]:
     """The assessment before and after the verdict, and whether the question must be held.
 
@@ -120,7 +127,7 @@ def judge_again(
     return assess(facts, policy), assess(after_facts, policy), after_facts.hold
 
 
-def new_items(facts: QuestionFacts, policy: Policy, path_id: int, verdict: PersonVerdict) -> list[Any]:
+def new_items(facts: QuestionFacts, policy: Policy, path_id: int, verdict: PersonVerdict | Ruling) -> list[Any]:
     """Outputs wanted after the verdict and not before it, as if nothing were held."""
     old, new = copy.deepcopy(facts), with_verdict(facts, path_id, verdict)
     old.hold = new.hold = False
@@ -128,11 +135,16 @@ def new_items(facts: QuestionFacts, policy: Policy, path_id: int, verdict: Perso
     return [i for i in assess(new, policy).items if (i.stage, i.key) not in wanted]
 
 
-def with_verdict(facts: QuestionFacts, path_id: int, verdict: PersonVerdict) -> QuestionFacts:
-    """A copy in which the reviewer's verdict replaces the one they gave before."""
+def with_verdict(facts: QuestionFacts, path_id: int, verdict: PersonVerdict | Ruling) -> QuestionFacts:
+    """A copy in which the reviewer's verdict replaces the one they gave before; `unjudged` only takes that back."""
     changed = copy.deepcopy(facts)
     path = next(p for p in changed.paths if p.id == path_id)
-    path.people = [v for v in path.people if v.reviewer != verdict.reviewer] + [verdict]
+    said = [] if verdict.label == "unjudged" else [verdict]
+    if isinstance(verdict, Ruling):
+        path.adjudication = said[0].label if said else None
+    else:
+        path.people = [v for v in path.people if v.reviewer != verdict.reviewer]
+        path.people += [verdict] if said else []
     return changed
 
 

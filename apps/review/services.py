@@ -17,7 +17,7 @@ from apps.reasoning.facts import load_facts, policy_of
 from apps.reasoning.models import BASE_ORIGINS, Label, ReasoningPath, Run, RunQuestion, Verdict, VerdictSource
 from apps.reasoning.policy.facts import LabelName
 from apps.reasoning.services import assess_questions, lock_questions
-from apps.review.consequences import Consequences, consequences_of, next_verdict
+from apps.review.consequences import Consequences, Ruling, consequences_of, next_verdict
 
 log = logging.getLogger(__name__)
 AXES = ("correctness", "coherence", "factuality")
@@ -76,33 +76,71 @@ def override_verdict(
     Demo reviewers count too: they exist only in the demo's own database, where the change must be seen to happen.
     """
     axes = dict(zip(AXES, (correctness, coherence, factuality), strict=True))
-    name, key = check_judgment(label=label, axes=axes, reason=reason), _uuid(idempotency_key)
+    name, key = check_judgment(label=label, axes=axes, reason=reason), parse_key(idempotency_key)
     with transaction.atomic():
-        runs = runs_using(run=run, path=path)
-        for used_in in runs:
-            lock_questions(run=used_in, question_ids=[path.question_id])
-        row = RunQuestion.objects.select_related("question").get(run=run, question_id=path.question_id)
+        runs, row = lock_path(run=run, path=path)
         saved = Verdict.objects.filter(idempotency_key=key).first() if key else None
         if saved is not None:
             return _replay(saved, row, path, reviewer)
         if expected_version is not None and row.version != expected_version:
             raise VersionConflict(row)
-        found = _consequences(run, runs, path, reviewer, name)
-        verdict = _save_verdict(
+        verdict, found = record_verdict(
+            run=run,
+            runs=runs,
             path=path,
-            project=run.project,
             reviewer=reviewer,
             label=name,
-            **axes,
+            axes=axes,
             reason=reason.strip(),
-            details={**(details or {}), "consequences": found.as_json()},
+            details=details or {},
             idempotency_key=key,
         )
-        hold = {c.run_id: c.hold for c in (found, *found.others)}
-        for used_in in runs:
-            _follow(used_in, [path.question_id], hold=hold[used_in.pk])
         row.refresh_from_db()
     return OverrideResult(verdict, row, found.summary, found)
+
+
+def lock_path(*, run: Run, path: ReasoningPath) -> tuple[list[Run], RunQuestion]:
+    """Lock the path's question in every run of the project that uses it; those runs, and its row in `run`."""
+    runs = runs_using(run=run, path=path)
+    for used_in in runs:
+        lock_questions(run=used_in, question_ids=[path.question_id])
+    return runs, RunQuestion.objects.select_related("question").get(run=run, question_id=path.question_id)
+
+
+def record_verdict(
+    *,
+    run: Run,
+    runs: Sequence[Run],
+    path: ReasoningPath,
+    reviewer: User,
+    label: LabelName,
+    axes: Mapping[str, bool | None],
+    reason: str,
+    details: Mapping[str, Any],
+    idempotency_key: UUID | None,
+    source: VerdictSource = VerdictSource.PERSON,
+) -> tuple[Verdict, Consequences]:
+    """Write a counting verdict and everything that follows from it, in the transaction that called `lock_path`.
+
+    The label `unjudged` (without axes) takes back what the reviewer said of the path.
+    """
+    found = _consequences(run, runs, path, reviewer, label, source)
+    verdict = save_verdict(
+        path=path,
+        project=run.project,
+        reviewer=reviewer,
+        source=source,
+        counts=True,
+        label=label,
+        **axes,
+        reason=reason,
+        details={**details, "consequences": found.as_json()},
+        idempotency_key=idempotency_key,
+    )
+    hold = {c.run_id: c.hold for c in (found, *found.others)}
+    for used_in in runs:
+        follow_questions(used_in, [path.question_id], hold=hold[used_in.pk])
+    return verdict, found
 
 
 def confirm_remake(*, run: Run, question_ids: Sequence[int], by: User) -> int:
@@ -114,7 +152,7 @@ def confirm_remake(*, run: Run, question_ids: Sequence[int], by: User) -> int:
             .order_by("question_id")
             .values_list("question_id", flat=True)
         )
-        _follow(run, held, hold=False)
+        follow_questions(run, held, hold=False)
     log.info("run %s: %s confirmed that %d questions are made again", run.name, by.get_username(), len(held))
     return len(held)
 
@@ -159,14 +197,21 @@ def _person_label(label: str) -> LabelName:
     raise OverrideError("Choose Correct or Error.", field="label")
 
 
-def _uuid(key: UUID | str | None) -> UUID | None:
+def parse_key(key: UUID | str | None) -> UUID | None:
     try:
         return UUID(str(key)) if key else None
     except ValueError:
         raise OverrideError("The idempotency key must be a UUID.", field="idempotency_key") from None
 
 
-def _consequences(run: Run, runs: Sequence[Run], path: ReasoningPath, reviewer: User, label: LabelName) -> Consequences:
+def _consequences(
+    run: Run,
+    runs: Sequence[Run],
+    path: ReasoningPath,
+    reviewer: User,
+    label: LabelName,
+    source: VerdictSource = VerdictSource.PERSON,
+) -> Consequences:
     found: dict[int, Consequences] = {}
     for used_in in runs:
         facts = load_facts(used_in, [path.question_id])[path.question_id]
@@ -175,45 +220,47 @@ def _consequences(run: Run, runs: Sequence[Run], path: ReasoningPath, reviewer: 
             facts=facts,
             policy=policy_of(used_in),
             path_id=path.pk,
-            verdict=next_verdict(facts, path.pk, reviewer=reviewer.pk, label=label),
+            verdict=Ruling(label)
+            if source == VerdictSource.ADJUDICATION
+            else next_verdict(facts, path.pk, reviewer=reviewer.pk, label=label),
         )
     own = found.pop(run.pk)
     return replace(own, others=tuple(found.values()))
 
 
-def _save_verdict(**fields: Any) -> Verdict:
-    """The reviewer's earlier verdict on the path stays, no longer current, named by `replaces`."""
-    mine = {name: fields[name] for name in ("project", "path", "reviewer")}
-    earlier = Verdict.objects.filter(**mine, source=VerdictSource.PERSON, current=True).first()
+def save_verdict(**fields: Any) -> Verdict:
+    """The reviewer's earlier verdict of the same kind on the path stays, no longer current, named by `replaces`."""
+    mine = {name: fields[name] for name in ("project", "path", "reviewer", "source", "counts")}
+    earlier = Verdict.objects.filter(**mine, current=True).first()
     try:
         with transaction.atomic():
             if earlier is not None:
                 Verdict.objects.filter(pk=earlier.pk).update(current=False)
-            return Verdict.objects.create(**fields, source=VerdictSource.PERSON, replaces=earlier)
+            return Verdict.objects.create(**fields, replaces=earlier)
     except IntegrityError:
         if Verdict.objects.filter(idempotency_key=fields["idempotency_key"], idempotency_key__isnull=False).exists():
-            raise _key_taken() from None
+            raise key_taken() from None
         raise
 
 
 def _replay(saved: Verdict, row: RunQuestion, path: ReasoningPath, reviewer: User) -> OverrideResult:
     """Requests with one key on one path wait for each other's lock, so the later one always finds the earlier."""
     if (saved.path_id, saved.reviewer_id) != (path.pk, reviewer.pk):
-        raise _key_taken()
+        raise key_taken()
     return OverrideResult(saved, row, saved.details.get("consequences", {}).get("summary", ""), replayed=True)
 
 
-def _key_taken() -> OverrideError:
+def key_taken() -> OverrideError:
     return OverrideError("This idempotency key belongs to another judgment.", field="idempotency_key")
 
 
-def _follow(run: Run, question_ids: Sequence[int], *, hold: bool) -> None:
-    """Set the hold, assess again and ask for the work; the version rises even where the row stays the same."""
+def follow_questions(run: Run, question_ids: Sequence[int], *, hold: bool | None = None) -> None:
+    """Set the hold (none: leave it), assess again and ask for the work; the version rises even where the row stays the same."""
     if not question_ids:
         return
     with connection.cursor() as cursor:
         cursor.execute(
-            "UPDATE reasoning_runquestion SET hold = %s, version = version + 1, changed_at = now()"
+            "UPDATE reasoning_runquestion SET hold = coalesce(%s, hold), version = version + 1, changed_at = now()"
             " WHERE run_id = %s AND question_id = ANY(%s)",
             [hold, run.pk, list(question_ids)],
         )

@@ -1,0 +1,272 @@
+"""Handing out items: each place of an item to one person at a time, for as long as they are at it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.db import connection, transaction
+from django.db.models import Count, Min, Q
+from django.utils import timezone
+
+from apps.review.models import Claim, ClaimState, QueueItem, QueueState, ReviewQueue, Skip, SkipReason
+from apps.review.queues.errors import ItemLost, NotAdmitted, QueueError
+
+LEASE = timedelta(minutes=10)  # without a heartbeat; pages send one a minute
+HEARTBEAT_S = 60
+LOCK = "FOR NO KEY UPDATE OF i SKIP LOCKED"
+
+# `taken` and `free_at` are columns of the row that is locked, so PostgreSQL looks at them again as they are once it has
+# the lock; a subquery over the claims would be answered from before. `free_at` may be early, never late.
+_CANDIDATE = """
+SELECT i.id FROM review_queueitem i
+WHERE i.queue_id = %(queue)s AND i.open AND (i.taken < %(overlap)s OR i.free_at <= %(now)s)
+  AND i.id <> ALL(%(passed)s)
+  AND NOT EXISTS (SELECT 1 FROM review_claim c WHERE c.item_id = i.id AND c.reviewer_id = %(reviewer)s
+                  AND c.state <> 'released')
+  AND NOT EXISTS (SELECT 1 FROM reasoning_verdict v WHERE v.path_id = i.path_id AND v.project_id = %(project)s
+                  AND v.reviewer_id = %(reviewer)s AND v.current AND v.label <> 'unjudged')
+ORDER BY i.position LIMIT 1 """
+
+
+def claim_next(*, queue: ReviewQueue, reviewer: User, prefetch: int = 1) -> list[Claim]:
+    """The person's open items first (on whatever machine they were begun), then new ones: at most 1 + `prefetch`.
+
+    Empty when nothing comes; `why_empty` says why. Raises NotAdmitted.
+    """
+    admit(queue, reviewer)
+    if queue.state != QueueState.OPEN:
+        return []
+    with transaction.atomic():
+        with connection.cursor() as cursor:  # two windows of one person wait for each other
+            cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [queue.pk % 2**31, reviewer.pk % 2**31])
+        claims = _resume(queue, reviewer, 1 + prefetch)
+        passed: list[int] = []
+        while len(claims) < 1 + prefetch:
+            item = _candidate(queue, reviewer, passed)
+            if item is None:
+                break
+            claim = _take(item, queue, reviewer)
+            if claim is None:
+                passed.append(item.pk)  # its claims are alive after all; `free_at` is right now
+            else:
+                claims.append(claim)
+    return claims
+
+
+def heartbeat(*, queue: ReviewQueue, reviewer: User) -> list[int]:
+    """Keep the person's open items theirs for another LEASE; returns the ids of the items they still hold."""
+    alive = Claim.objects.filter(item__queue=queue, reviewer=reviewer, state=ClaimState.LIVE, slot__isnull=False)
+    with transaction.atomic():  # one that is locked is being saved at this moment: it needs no heartbeat
+        ids = list(alive.select_for_update(no_key=True, skip_locked=True, of=("self",)).values_list("pk", flat=True))
+        Claim.objects.filter(pk__in=ids).update(expires_at=timezone.now() + LEASE)
+    return list(alive.order_by("item__position").values_list("item_id", flat=True))
+
+
+def skip_item(*, item: QueueItem, reviewer: User, reason: str, note: str = "") -> Skip:
+    """Pass it on: it never comes back to this person, and nobody holds it against them. The same again: the same answer."""
+    if reason not in SkipReason.values:
+        raise QueueError("Choose why you skip it.", field="reason")
+    admit(item.queue, reviewer)
+    with transaction.atomic():
+        locked = lock_item(item.pk)
+        claim = own_claim(locked, reviewer)
+        if claim.state == ClaimState.JUDGED:
+            raise QueueError("You have judged this item. Undo that first.")
+        skip, _ = Skip.objects.get_or_create(
+            item=locked, reviewer=reviewer, defaults={"reason": reason, "note": note[:500]}
+        )
+        now = timezone.now()
+        Claim.objects.filter(pk=claim.pk).update(state=ClaimState.SKIPPED, slot=None, finished_at=now)
+        settle_item(locked)
+    return skip
+
+
+def release_item(*, item: QueueItem, reviewer: User | None = None) -> int:
+    """Take live claims away (of one person, or all), so that others get the item; what was judged stays. How many."""
+    with transaction.atomic():
+        locked = lock_item(item.pk)
+        live = Claim.objects.filter(item=locked, state=ClaimState.LIVE)
+        if reviewer is not None:
+            live = live.filter(reviewer=reviewer)
+        released = live.update(state=ClaimState.RELEASED, slot=None)
+        settle_item(locked)
+    return released
+
+
+def admit(queue: ReviewQueue, user: User) -> None:
+    """Raises NotAdmitted for someone who may not judge in the queue."""
+    if not queue.admits(user):
+        raise NotAdmitted("This queue is for other people; ask its curator.")
+
+
+def lock_item(item_id: int) -> QueueItem:
+    """The item as it is, locked. Locks are taken in the order: questions, items, claims."""
+    return (
+        QueueItem.objects.select_for_update(no_key=True, of=("self",))
+        .select_related("queue__run__project")
+        .get(pk=item_id)
+    )
+
+
+def own_claim(item: QueueItem, reviewer: User) -> Claim:
+    claim = Claim.objects.select_for_update(no_key=True).filter(item=item, reviewer=reviewer).first()
+    if claim is None:
+        raise ItemLost("You do not hold this item. Take the next one from the queue.")
+    return claim
+
+
+def hold_place(item: QueueItem, claim: Claim) -> int:
+    """The claim's slot; one that lapsed or was released takes a free one again. Raises ItemLost when none is left.
+
+    Called with the item locked; the caller saves the claim and settles the item.
+    """
+    if claim.slot is None:
+        claim.slot = _free_slot(item)
+        if claim.slot is None:
+            raise ItemLost("Someone else took this item while you were away. Your judgment was not saved.")
+    return claim.slot
+
+
+def settle_item(item: QueueItem) -> None:
+    """Bring the item's counts in line with its claims; the item is locked."""
+    held = Claim.objects.filter(item=item, slot__isnull=False)
+    live = Q(state=ClaimState.LIVE)
+    now = held.aggregate(
+        taken=Count("pk"), done=Count("pk", filter=Q(state=ClaimState.JUDGED)), free_at=Min("expires_at", filter=live)
+    )
+    item.taken, item.done, item.free_at = now["taken"], now["done"], now["free_at"]
+    item.open = not item.set_aside and item.done < item.queue.overlap
+    item.save(update_fields=["taken", "done", "free_at", "open"])
+
+
+@dataclass(frozen=True, slots=True)
+class Emptiness:
+    """Why nothing comes. `until`: when something may come, where that is known."""
+
+    code: str  # not_empty, paused, closed, no_items, all_done, set_aside, yours_done, claimed
+    words: str
+    until: datetime | None = None
+
+    def __str__(self) -> str:
+        return self.words
+
+
+def why_empty(queue: ReviewQueue, reviewer: User) -> Emptiness:
+    """In words for the person who gets nothing; reads, so it may differ from what the next claim finds."""
+    if queue.state == QueueState.PAUSED:
+        return Emptiness("paused", "This queue is paused by its curator.")
+    if queue.state == QueueState.CLOSED:
+        return Emptiness("closed", "This queue is closed: it takes no more judgments.")
+    if not queue.size:
+        return Emptiness("no_items", "This queue has no items.")
+    wanting = QueueItem.objects.filter(queue=queue, open=True)
+    if not wanting.exists():
+        aside = QueueItem.objects.filter(queue=queue, set_aside=True).count()
+        if aside == queue.size:
+            return Emptiness("set_aside", "Every question of this queue was set aside.")
+        tail = f" {aside:,} were set aside with their questions." if aside else ""
+        return Emptiness("all_done", f"All {queue.size - aside:,} items of this queue are judged.{tail}")
+    found = _ways_out(queue, reviewer)
+    left = found["others"]
+    if found["free"]:
+        return Emptiness("not_empty", "There is something to judge; ask again.")
+    if left:
+        until: datetime = found["until"]
+        when = timezone.localtime(until).strftime("%H:%M")
+        zone = timezone.get_current_timezone_name()
+        are = "item is" if left == 1 else f"{left:,} items are"
+        return Emptiness("claimed", f"The last {are} with other reviewers until {when} {zone} at the earliest.", until)
+    return Emptiness(
+        "yours_done", "You have judged or skipped everything you can here; what is left is for other reviewers."
+    )
+
+
+_WAYS_OUT = """
+SELECT count(*) FILTER (WHERE NOT held), count(*) FILTER (WHERE held), min(until) FROM (
+  SELECT (SELECT count(*) FROM review_claim c WHERE c.item_id = i.id AND c.slot IS NOT NULL
+            AND (c.state = 'judged' OR c.expires_at > %(now)s)) >= %(overlap)s AS held,
+         (SELECT min(c.expires_at) FROM review_claim c WHERE c.item_id = i.id AND c.slot IS NOT NULL AND c.state = 'live') AS until
+  FROM review_queueitem i WHERE i.queue_id = %(queue)s AND i.open
+    AND NOT EXISTS (SELECT 1 FROM review_claim c WHERE c.item_id = i.id AND c.reviewer_id = %(reviewer)s
+                    AND (c.state IN ('judged', 'skipped')))
+    AND NOT EXISTS (SELECT 1 FROM reasoning_verdict v WHERE v.path_id = i.path_id AND v.project_id = %(project)s
+                    AND v.reviewer_id = %(reviewer)s AND v.current AND v.label <> 'unjudged')
+) open_items"""
+
+
+def _ways_out(queue: ReviewQueue, reviewer: User) -> dict[str, Any]:
+    with connection.cursor() as cursor:
+        cursor.execute(_WAYS_OUT, _parameters(queue, reviewer))
+        free, others, until = cursor.fetchone()
+    return {"free": free, "others": others, "until": until}
+
+
+def _resume(queue: ReviewQueue, reviewer: User, most: int) -> list[Claim]:
+    """Live claims of the person, the current one first, kept for another LEASE; one whose place is gone is dropped."""
+    claims = Claim.objects.filter(item__queue=queue, reviewer=reviewer, state=ClaimState.LIVE, item__set_aside=False)
+    wanted = list(claims.order_by("claimed_at", "item__position").values_list("item_id", flat=True)[:most])
+    items = {item_id: lock_item(item_id) for item_id in sorted(wanted)}
+    found: list[Claim] = []
+    for item_id in wanted:
+        item, claim = items[item_id], own_claim(items[item_id], reviewer)
+        if claim.state != ClaimState.LIVE or item.set_aside:
+            continue
+        try:
+            hold_place(item, claim)
+        except ItemLost:
+            Claim.objects.filter(pk=claim.pk).update(state=ClaimState.RELEASED)
+            continue
+        claim.expires_at = timezone.now() + LEASE
+        claim.save(update_fields=["slot", "expires_at"])
+        settle_item(item)
+        claim.item = item
+        found.append(claim)
+    return found
+
+
+def _candidate(queue: ReviewQueue, reviewer: User, passed: Sequence[int]) -> QueueItem | None:
+    """The first item that seems to have a place for the person, locked; others' locked items are passed over."""
+    with connection.cursor() as cursor:
+        cursor.execute(_CANDIDATE + LOCK, _parameters(queue, reviewer) | {"passed": list(passed)})
+        row = cursor.fetchone()
+    return QueueItem.objects.select_related("queue__run__project").get(pk=row[0]) if row else None
+
+
+def _take(item: QueueItem, queue: ReviewQueue, reviewer: User) -> Claim | None:
+    """A claim on the locked item; none when every place is held after all."""
+    slot = _free_slot(item)
+    claim = None
+    if slot is not None:
+        now = timezone.now()
+        claim, _ = Claim.objects.update_or_create(
+            item=item,
+            reviewer=reviewer,
+            defaults={"state": ClaimState.LIVE, "slot": slot, "claimed_at": now, "expires_at": now + LEASE},
+        )
+        claim.item = item
+    settle_item(item)
+    return claim
+
+
+def _free_slot(item: QueueItem) -> int | None:
+    """The lowest place that nobody holds; live claims that expired lose theirs now that it is wanted."""
+    claims = Claim.objects.filter(item=item)
+    held = set(claims.filter(slot__isnull=False).values_list("slot", flat=True))
+    if len(held) >= item.queue.overlap:
+        claims.filter(state=ClaimState.LIVE, expires_at__lte=timezone.now()).update(slot=None)
+        held = set(claims.filter(slot__isnull=False).values_list("slot", flat=True))
+    return next((n for n in range(1, item.queue.overlap + 1) if n not in held), None)
+
+
+def _parameters(queue: ReviewQueue, reviewer: User) -> dict[str, Any]:
+    return {
+        "queue": queue.pk,
+        "overlap": queue.overlap,
+        "project": queue.project_id,
+        "reviewer": reviewer.pk,
+        "now": timezone.now(),
+    }

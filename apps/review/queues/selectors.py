@@ -1,0 +1,191 @@
+"""What pages and the API read of queues: items as a person may see them, progress of one's own and of a queue."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.contrib.auth.models import User
+from django.db.models import Avg, Count, Exists, OuterRef, Q, QuerySet, Sum
+from django.utils import timezone
+
+from apps.questions.models import Project, Question
+from apps.reasoning.models import Label, Verdict, VerdictSource
+from apps.reasoning.sentences import SPLITTER_VERSION, Sentence, split_sentences
+from apps.review.models import Claim, ClaimState, Judgment, Phase, QueueItem, QueueState, ReviewQueue, Skip
+from apps.review.queues.reveal import GoldFeedback, Reveal, gold_feedback, may_reveal, reveal
+
+FEWEST_PEOPLE = 5  # below, an aggregate of active time would tell of persons
+PACE_WINDOW = timedelta(hours=1)
+
+
+def queues_of(project: Project, user: User) -> QuerySet[ReviewQueue]:
+    """The queues the person may see, newest first."""
+    return ReviewQueue.objects.visible_to(user).filter(project=project).select_related("run").order_by("-pk")
+
+
+def find_item(project: Project, user: User, item_id: int) -> QueueItem | None:
+    """An item of a queue that the person may see; none otherwise, as if it were not there."""
+    queues = queues_of(project, user)
+    found = QueueItem.objects.select_related("queue__run__project", "queue__project", "question__benchmark")
+    return found.filter(pk=min(item_id, 2**63 - 1), queue__in=queues).first()
+
+
+@dataclass(frozen=True, slots=True)
+class ItemView:
+    """An item on someone's screen. `reveal` and `generator` … are none as long as the queue is blind to this person.
+
+    `mine` is the person's latest judgment, none when there is none or it was undone.
+    """
+
+    item: QueueItem
+    claim: Claim
+    question: Question
+    answer: str
+    sentences: list[Sentence]
+    splitter: int
+    reveal: Reveal | None
+    gold: GoldFeedback | None
+    mine: Judgment | None
+
+
+def view_item(claim: Claim) -> ItemView:
+    """What the claim's person may see of its item now."""
+    item = (
+        QueueItem.objects.select_related("queue", "path", "question__benchmark")
+        .defer("path__raw", "question__search")
+        .get(pk=claim.item_id)
+    )
+    latest = claim.judgments.select_related("verdict").order_by("-round").first()
+    mine = latest if latest is not None and latest.phase != Phase.UNDONE else None
+    return ItemView(
+        item=item,
+        claim=claim,
+        question=item.question,
+        answer=item.path.answer,
+        sentences=split_sentences(item.path.text),
+        splitter=SPLITTER_VERSION,
+        reveal=reveal(item) if may_reveal(item, claim) else None,
+        gold=gold_feedback(item, mine.verdict.label) if mine is not None else None,
+        mine=mine,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class MyProgress:
+    """A person's own figures, for that person alone. `pace`: judgments an hour of active time, over the last hour's.
+
+    `gold_*` compare first judgments of gold items with what is right; queues that give no feedback are left out, or
+    the figures would tell which items are gold.
+    """
+
+    judged_today: int
+    judged: int
+    skipped: int
+    pace: float | None
+    active_ms_today: int
+    active_ms: int
+    gold_judged: int
+    gold_agreed: int
+    disagreed_with_judge: int
+
+
+def my_progress(reviewer: User, *, queue: ReviewQueue | None = None, project: Project | None = None) -> MyProgress:
+    """In one queue, or in all of a project."""
+    scope = Q(item__queue=queue) if queue is not None else Q(item__queue__project=project)
+    midnight = timezone.localtime().replace(hour=0, minute=0, second=0, microsecond=0)
+    said = Judgment.objects.filter(scope, reviewer=reviewer)
+    judged = Claim.objects.filter(scope, reviewer=reviewer, state=ClaimState.JUDGED)
+    time = said.aggregate(today=Sum("active_ms", filter=Q(created_at__gte=midnight)), ever=Sum("active_ms"))
+    recent = said.filter(created_at__gte=timezone.now() - PACE_WINDOW, phase=Phase.FIRST)
+    sprint = recent.aggregate(n=Count("pk"), ms=Sum("active_ms"))
+    gold = said.filter(phase=Phase.FIRST, item__queue__feedback=True).exclude(item__gold_label="")
+    first_gold = gold.order_by("claim", "round").distinct("claim").values_list("verdict__label", "item__gold_label")
+    gold_pairs = list(first_gold)
+    return MyProgress(
+        judged_today=judged.filter(finished_at__gte=midnight).count(),
+        judged=judged.count(),
+        skipped=Skip.objects.filter(scope, reviewer=reviewer).count(),
+        pace=sprint["n"] * 3_600_000 / sprint["ms"] if sprint["ms"] else None,
+        active_ms_today=time["today"] or 0,
+        active_ms=time["ever"] or 0,
+        gold_judged=len(gold_pairs),
+        gold_agreed=sum(label == right for label, right in gold_pairs),
+        disagreed_with_judge=_disagreed(judged),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class QueueProgress:
+    """For curators. `judgments` of `wanted`; `active_ms` is the mean a judgment, none for fewer than five people."""
+
+    size: int
+    finished: int
+    judgments: int
+    wanted: int
+    set_aside: int
+    live: int
+    skips: dict[str, int]
+    flagged: int
+    people: int
+    active_ms: float | None
+    next_expiry: datetime | None
+
+
+def queue_progress(queue: ReviewQueue) -> QueueProgress:
+    items = QueueItem.objects.filter(queue=queue)
+    totals = items.aggregate(
+        judgments=Sum("done"),
+        aside=Count("pk", filter=Q(set_aside=True)),
+        finished=Count("pk", filter=Q(open=False, set_aside=False)),
+    )
+    now = timezone.now()
+    live = Claim.objects.filter(item__queue=queue, state=ClaimState.LIVE, slot__isnull=False, expires_at__gt=now)
+    said = Judgment.objects.filter(item__queue=queue).exclude(phase=Phase.UNDONE)
+    at_work = said.aggregate(people=Count("reviewer", distinct=True), mean=Avg("active_ms"))
+    skips = Skip.objects.filter(item__queue=queue).values_list("reason").annotate(n=Count("pk")).order_by("reason")
+    people = at_work["people"]
+    return QueueProgress(
+        size=queue.size,
+        finished=totals["finished"],
+        judgments=totals["judgments"] or 0,
+        wanted=queue.overlap * (queue.size - totals["aside"]),
+        set_aside=totals["aside"],
+        live=live.count(),
+        skips=dict(skips),
+        flagged=said.filter(flagged=True).values("item").distinct().count(),
+        people=people,
+        active_ms=at_work["mean"] if people >= FEWEST_PEOPLE else None,
+        next_expiry=live.order_by("expires_at").values_list("expires_at", flat=True).first(),
+    )
+
+
+def first_blind_judgments(*, project: Project, queue: ReviewQueue | None = None) -> QuerySet[Judgment]:
+    """What calibration may use: each person's last judgment of an item before the judge's verdict was shown to them,
+    if they did not take it back by then; gold and practice left out. With `verdict` and `item`."""
+    blind = Judgment.objects.filter(blind=True, item__gold_label="", item__queue__practice=False)
+    blind = blind.filter(item__queue=queue) if queue is not None else blind.filter(item__queue__project=project)
+    later = Judgment.objects.filter(claim=OuterRef("claim"), blind=True, round__gt=OuterRef("round"))
+    return blind.exclude(Exists(later)).exclude(phase=Phase.UNDONE).select_related("verdict", "item").order_by("pk")
+
+
+def resumable(project: Project, user: User) -> Claim | None:
+    """The item the person left open last, wherever that was: what "go on" opens."""
+    return (
+        Claim.objects.filter(
+            item__queue__project=project, item__queue__state=QueueState.OPEN, reviewer=user, state=ClaimState.LIVE,
+            item__open=True,
+        )
+        .select_related("item__queue")
+        .order_by("-expires_at")
+        .first()
+    )  # fmt: skip
+
+
+def _disagreed(judged: QuerySet[Claim]) -> int:
+    """Items whose standing judgment differs from the label of the queue's judge."""
+    judges = Verdict.objects.filter(
+        path=OuterRef("item__path"), run=OuterRef("item__queue__run"), source=VerdictSource.JUDGE, current=True
+    ).exclude(label__in=(OuterRef("said"), Label.UNJUDGED))
+    latest = Judgment.objects.filter(claim=OuterRef("pk")).order_by("-round").values("verdict__label")[:1]
+    return judged.annotate(said=latest).filter(Exists(judges)).count()
