@@ -76,14 +76,14 @@ class Channel:
             door.ring()
         door.gate.succeeded(address, now, self._clock())
         if door.limits is not None:
-            door.note_reply(reply, reserved)
+            door.note_reply(reply, now, reserved)
         return reply
 
     def watch(self, endpoint: EndpointConfig) -> Door:
         """Say that the endpoint's work is at hand, so that `limit` and `open` speak of it."""
         door = self._doors.get(endpoint)
         if door is None:
-            door = self._doors[endpoint] = Door(endpoint, self._in_db, self._stopping, self._clock)
+            door = self._doors[endpoint] = Door(self.lane, endpoint, self._in_db, self._stopping, self._clock)
             self._look(door, self._clock())
         return door
 

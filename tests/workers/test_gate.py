@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from workers.limits.breaker import PROBED_S, REFUSALS, Breaker
+from workers.limits.breaker import PROBED_S, Breaker, Failures, Refusals
 from workers.limits.concurrency import Concurrency
 from workers.limits.gate import Gate
 
@@ -22,7 +22,7 @@ def failing(breaker: Breaker, times: int, now: float) -> bool:
 
 
 def test_five_failures_in_a_row_open_it_and_one_success_closes_it():
-    breaker = Breaker()
+    breaker = Breaker(Failures())
     assert not failing(breaker, 4, 100.0)
     assert failing(breaker, 1, 100.0)
     assert breaker.state(100.0) == "open"
@@ -36,7 +36,7 @@ def test_five_failures_in_a_row_open_it_and_one_success_closes_it():
 
 
 def test_pauses_double_up_to_half_a_minute():
-    breaker, now, pauses = Breaker(), 0.0, []
+    breaker, now, pauses = Breaker(Failures()), 0.0, []
     failing(breaker, 5, now)
     for _ in range(8):
         pauses.append(breaker.wait(now))
@@ -49,7 +49,7 @@ def test_pauses_double_up_to_half_a_minute():
 
 
 def test_outcomes_of_calls_sent_before_it_opened_say_nothing():
-    breaker = Breaker()
+    breaker = Breaker(Failures())
     failing(breaker, 5, 100.0)
     assert not breaker.failed(99.0, 101.0)
     assert not breaker.succeeded(99.0)
@@ -58,7 +58,7 @@ def test_outcomes_of_calls_sent_before_it_opened_say_nothing():
 
 
 def test_failures_among_many_successes_open_nothing():
-    breaker = Breaker()
+    breaker = Breaker(Failures())
     for _ in range(20):
         breaker.succeeded(0.0)
     assert not failing(breaker, 5, 0.0)
@@ -66,7 +66,7 @@ def test_failures_among_many_successes_open_nothing():
 
 
 def test_a_probe_given_up_lets_another_follow_and_one_that_lasts_closes_it():
-    breaker = Breaker()
+    breaker = Breaker(Failures())
     failing(breaker, 5, 0.0)
     breaker.probe(2.0)
     breaker.abandon(2.0)
@@ -78,17 +78,21 @@ def test_a_probe_given_up_lets_another_follow_and_one_that_lasts_closes_it():
 
 
 def test_three_429s_in_ten_open_nothing_and_most_do():
-    dice, breaker = random.Random(1), Breaker(REFUSALS)
-    for _ in range(20_000):
-        if dice.random() < 0.3:
-            assert not breaker.failed(0.0, 0.0)
-        else:
+    """Also where the 429s of 64 calls sent together come before their other replies."""
+    dice, refused = random.Random(1), Refusals()
+    breaker = Breaker(refused)
+    for _ in range(500):
+        calls = [dice.random() < 0.3 for _ in range(64)]
+        for _ in calls:
+            refused.count_sent()
+        assert not any(breaker.failed(0.0, 0.0) for call in calls if call)
+        for _ in range(64 - sum(calls)):
             breaker.succeeded(0.0)
-    for _ in range(200):
-        if dice.random() > 0.8:
-            breaker.succeeded(0.0)
-        elif breaker.failed(0.0, 0.0, pause=7.0):
-            break
+    sent = 0
+    while not breaker.failed(0.0, 0.0, pause=7.0):
+        refused.count_sent()
+        sent += 1
+    assert sent < 350
     assert breaker.wait(0.0) == 7.0
 
 
@@ -97,6 +101,7 @@ def run_server(concurrency: Concurrency, seconds: float, *, takes: int = 10**6, 
     dice, limits, now = random.Random(2), [], 0.0
     while now < seconds:
         for number in range(concurrency.limit):
+            concurrency.count_sent()
             if number >= takes or dice.random() < random_share:
                 concurrency.refused(now)
             else:

@@ -4,27 +4,67 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from dataclasses import dataclass
+from typing import Protocol
 
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 30.0
 PROBED_S = 20.0  # a call that has not failed for so long, longer than a connection takes, shows a server that works
 
 
-@dataclass(frozen=True, slots=True)
-class Trip:
-    """When it opens: more than `share` of the last replies failed (`least` are known), the last `row` of them in a row;
-    or `alone` in a row, whatever was before."""
+class Evidence(Protocol):
+    """What speaks for opening a breaker."""
 
-    window: int
-    least: int
-    row: int
-    share: float
-    alone: int
+    def note(self, *, failed: bool) -> None: ...
+
+    def suffices(self) -> bool: ...
+
+    def clear(self) -> None: ...
 
 
-FAILURES = Trip(window=20, least=5, row=5, share=0.6, alone=20)  # no connection, server errors
-REFUSALS = Trip(window=100, least=40, row=1, share=0.5, alone=12)  # 429s: three in ten at random must not open it
+class Failures:
+    """No connection, or an error of the server: five in a row, and most of the last twenty; or twenty in a row."""
+
+    def __init__(self) -> None:
+        self._recent: deque[bool] = deque(maxlen=20)
+        self._row = 0
+
+    def note(self, *, failed: bool) -> None:
+        self._recent.append(failed)
+        self._row = self._row + 1 if failed else 0
+
+    def suffices(self) -> bool:
+        return self._row >= 5 and sum(self._recent) > 0.6 * len(self._recent)
+
+    def clear(self) -> None:
+        self._recent.clear()
+        self._row = 0
+
+
+class Refusals:
+    """429s: more than half of the latest calls sent, between 150 and 300 of them. Of the calls sent, not of the replies:
+    a 429 comes at once, so that after every pause the first replies are all 429s."""
+
+    def __init__(self) -> None:
+        self._sent = self._refused = 0.0
+
+    @property
+    def share(self) -> float:
+        return self._refused / self._sent if self._sent else 0.0
+
+    def count_sent(self) -> None:
+        self._sent += 1
+        if self._sent >= 300:
+            self._sent /= 2
+            self._refused /= 2
+
+    def note(self, *, failed: bool) -> None:
+        self._refused += failed
+
+    def suffices(self) -> bool:
+        return self._refused >= 15 and self._refused > 0.5 * self._sent
+
+    def clear(self) -> None:
+        self._sent = self._refused = 0.0
 
 
 class Breaker:
@@ -33,20 +73,12 @@ class Breaker:
     Outcomes of calls sent before it opened tell nothing about now. Times are those of one monotonic clock, in seconds.
     """
 
-    def __init__(self, trip: Trip = FAILURES) -> None:
-        self.trip = trip
+    def __init__(self, evidence: Evidence) -> None:
+        self._evidence = evidence
         self.open_until: float | None = None
         self._opened_at = float("-inf")
         self._probed_at: float | None = None
         self._pause = 0.0
-        self._recent: deque[bool] = deque(maxlen=trip.window)
-        self._failed = 0  # of the recent ones
-        self._row = 0
-
-    @property
-    def share(self) -> float:
-        """Of the recent replies, those that failed."""
-        return self._failed / len(self._recent) if self._recent else 0.0
 
     def state(self, now: float) -> str:
         if self.open_until is None:
@@ -82,15 +114,15 @@ class Breaker:
         closed = self.open_until is not None
         if closed:
             self._close()
-        self._note(failed=False)
+        self._evidence.note(failed=False)
         return closed
 
     def failed(self, sent_at: float, now: float, *, pause: float = 0.0) -> bool:
         """Whether this opened it, or kept it open. `pause`: seconds that the server asked for."""
         if sent_at < self._opened_at:
             return False
-        self._note(failed=True)
-        if self.open_until is None and not self._trips():
+        self._evidence.note(failed=True)
+        if self.open_until is None and not self._evidence.suffices():
             return False
         self.hold(now, max(pause, self._next_pause()))
         return True
@@ -105,20 +137,7 @@ class Breaker:
         self._pause = min(max(FIRST_PAUSE_S, 2 * self._pause), LONGEST_PAUSE_S)
         return self._pause * random.uniform(0.8, 1.2)
 
-    def _trips(self) -> bool:
-        trip, known = self.trip, len(self._recent)
-        mostly = known >= trip.least and self._failed > trip.share * known
-        return self._row >= trip.alone or (mostly and self._row >= trip.row)
-
     def _close(self) -> None:
         self.open_until = self._probed_at = None
         self._pause = 0.0
-        self._recent.clear()
-        self._failed = self._row = 0
-
-    def _note(self, *, failed: bool) -> None:
-        if len(self._recent) == self.trip.window:
-            self._failed -= self._recent[0]
-        self._recent.append(failed)
-        self._failed += failed
-        self._row = self._row + 1 if failed else 0
+        self._evidence.clear()

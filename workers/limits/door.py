@@ -16,6 +16,7 @@ from apps.pipeline.protocol import HeldBackError, Reply, Request
 from workers.limits import rates
 from workers.limits.gate import gate_for
 from workers.limits.rates import Grant, Limits
+from workers.limits.tokens import Outputs
 
 PATIENT_S = 2.0  # a pause up to so long is waited for; for a longer one the calls go back
 LONGEST_WAIT_S = 30.0
@@ -25,8 +26,6 @@ CROWDED_S = 0.05  # until a place among the calls in flight is looked for again
 ASK_EVERY_S = 0.05
 ASK_AHEAD_S = 0.25  # before the moments at hand are used up
 SETTLE_S = 0.5
-CHARS_PER_TOKEN = 3.5
-KNOWN_REPLIES = 20  # until then a reply is expected to take all it may
 
 
 class Turn(NamedTuple):
@@ -49,6 +48,7 @@ class Door:
 
     def __init__(
         self,
+        lane: str,
         endpoint: EndpointConfig,
         in_db: Callable[..., Awaitable[Any]],
         stopping: Callable[[], bool],
@@ -73,8 +73,7 @@ class Door:
         self._ask_at = 0.0
         self._settled = 0  # tokens taken beyond those reserved, not yet told
         self._settling: asyncio.TimerHandle | None = None
-        self._outputs: deque[int] = deque(maxlen=200)  # tokens of the latest replies
-        self._expected: int | None = None
+        self._outputs = self.gate.outputs.setdefault(lane, Outputs())
         self._resting: deque[float] = deque()  # until when calls answered with 429 wait
         self._avoid: dict[int, str] = {}  # a question's last call failed there
 
@@ -90,7 +89,7 @@ class Door:
     async def turn(self, request: Request) -> Turn:
         """Queue. Raises HeldBackError."""
         loop = asyncio.get_running_loop()
-        cost = self._cost(request) if self.limits is not None and self.limits.tokens else 0
+        cost = self._outputs.expected(request) if self.limits is not None and self.limits.tokens else 0
         waiter = Waiter(loop.create_future(), request.affinity, cost, self._clock())
         self._room.append(waiter)
         self.gate.queue(+1)
@@ -132,12 +131,14 @@ class Door:
                 self._avoid.clear()
             self._avoid[affinity] = address
 
-    def note_reply(self, reply: Reply, reserved: int) -> None:
-        if reply.tokens_out is not None:
-            self._outputs.append(reply.tokens_out)
-            if len(self._outputs) >= KNOWN_REPLIES and (self._expected is None or len(self._outputs) % 10 == 0):
-                self._expected = sorted(self._outputs)[len(self._outputs) * 9 // 10]
-            self.settle((reply.tokens_in or 0) + reply.tokens_out - reserved)
+    def note_reply(self, reply: Reply, sent_at: float, reserved: int) -> None:
+        """What was reserved before the lane's replies were known is not given back: much of it would be at once."""
+        if reply.tokens_out is None:
+            return
+        difference = (reply.tokens_in or 0) + reply.tokens_out - reserved
+        known_at = self._outputs.known_at
+        self.settle(difference if known_at is not None and sent_at > known_at else max(0, difference))
+        self._outputs.note(reply.tokens_out, self._clock())
 
     def settle(self, tokens: int) -> None:
         """Taken beyond what was reserved; negative: less."""
@@ -280,11 +281,6 @@ class Door:
     def _leave_room(self) -> Waiter:
         self.gate.queue(-1)
         return self._room.popleft()
-
-    def _cost(self, request: Request) -> int:
-        prompt = sum(len(message["content"]) for message in request.messages) / CHARS_PER_TOKEN
-        output = request.max_tokens if self._expected is None else min(self._expected, request.max_tokens)
-        return int(prompt) + output
 
     def _per_second(self, limits: Limits) -> float:
         found = limits.requests / limits.period_s if limits.requests else float(self.endpoint.max_in_flight)

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from apps.pipeline.config import EndpointConfig
-from workers.limits.breaker import REFUSALS, Breaker
+from workers.limits.breaker import Breaker, Failures, Refusals
 from workers.limits.concurrency import Concurrency
 from workers.limits.replicas import choose
+from workers.limits.tokens import Outputs
 
 log = logging.getLogger(__name__)
 PROBE_WAIT_S = 1.0  # an answer to the one call that finds out is expected soon
@@ -35,10 +36,12 @@ class Gate:
         self.in_flight = 0
         self.waiting = 0  # calls that queue for it in the pumps' channels
         self.members = 0  # channels that send through it
+        self.outputs: dict[str, Outputs] = {}  # of each lane; outlives the pumps
         self._most = most
         self._processes = 1
         self._concurrency = Concurrency(most)
-        self._refusals = Breaker(REFUSALS)
+        self._refused = Refusals()
+        self._refusals = Breaker(self._refused)
         self._breakers: dict[str, Breaker] = {}
         self._loads: dict[str, int] = {}
         self._kept: deque[float] = deque()  # until when a place stays taken after a 429
@@ -60,6 +63,8 @@ class Gate:
                 refusals.probe(now)
             self.in_flight += 1
             self._loads[address] += 1
+            self._refused.count_sent()
+            self._concurrency.count_sent()
             return address
 
     def succeeded(self, address: str, sent_at: float, now: float) -> None:
@@ -158,7 +163,7 @@ class Gate:
             return {
                 "limit": self._concurrency.limit,
                 "in_flight": self.in_flight,
-                "share_429": round(self._refusals.share, 3),
+                "share_429": round(self._refused.share, 3),
                 "state_429": self._refusals.state(now),
                 "addresses": {address: breaker.state(now) for address, breaker in self._breakers.items()},
             }
@@ -172,7 +177,7 @@ class Gate:
     def _breaker(self, address: str) -> Breaker:
         breaker = self._breakers.get(address)
         if breaker is None:
-            breaker = self._breakers[address] = Breaker()
+            breaker = self._breakers[address] = Breaker(Failures())
             self._loads[address] = 0
         return breaker
 

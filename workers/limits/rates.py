@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from django.db import connection, transaction
 
-SLACK = 1.02  # requests and tokens are granted at 1/1.02 of the limit: room for what the network delays and bunches
+SLACK = 1.02  # requests are granted at 1/1.02 of the limit: room for what the network delays and bunches
+TOKEN_SLACK = 1.03  # room for replies that take more than was reserved for them
 FEW = 50  # up to so many requests a period each one counts more than 2 %: no burst at all
 BURST = 0.01  # of a period: requests missed for so long may be made up at once
 LATE = 0.01  # of a period: a granted moment that passed longer ago is lost
@@ -59,7 +60,7 @@ def grant(limits: Limits, standing: Standing, costs: Sequence[int], settled: int
     tokens granted before it are paid off, not for its own, so that a large one is not starved by small ones.
     """
     request_gap = SLACK * limits.period_s / limits.requests if limits.requests else 0.0
-    token_gap = SLACK * limits.period_s / limits.tokens if limits.tokens else 0.0
+    token_gap = TOKEN_SLACK * limits.period_s / limits.tokens if limits.tokens else 0.0
     burst = BURST * limits.period_s if (limits.requests or 0) > FEW else 0.0
     saved = SAVED * limits.period_s
     request_in = standing.request_in
