@@ -1,14 +1,15 @@
-"""Loads the facts of questions in a run, for `policy.assess`. Reads only the narrow columns, in six statements."""
+"""Loads the facts of questions in a run, for `policy.assess`. Reads only the narrow columns, in seven statements."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 from django.db import connection
 
 from apps.questions.text import LETTERS
 from apps.reasoning.models import Run
-from apps.reasoning.policy.facts import PathFacts, PersonVerdict, Policy, QuestionFacts
+from apps.reasoning.policy.facts import PathFacts, PersonVerdict, Policy, QuestionFacts, TierName
 
 _QUESTIONS = """
 SELECT q.id, q.key, q.held_out, rq.hold, EXISTS (
@@ -26,7 +27,14 @@ WHERE path_id = ANY(%s) AND current
   AND ((source = 'judge' AND run_id = %s) OR (source <> 'judge' AND counts AND label <> 'unjudged' AND project_id = %s))
 ORDER BY id"""
 _SCORES = "SELECT path_id, score FROM reasoning_rankscore WHERE run_id = %s AND path_id = ANY(%s)"
-_RESPONSES = "SELECT path_id, answer FROM reasoning_response WHERE run_id = %s AND path_id = ANY(%s) AND current"
+_RESPONSES = """
+SELECT path_id, max(revision), max(answer) FILTER (WHERE current) FROM reasoning_response
+WHERE run_id = %s AND path_id = ANY(%s) GROUP BY path_id"""
+_DECIDED = """
+SELECT question_id, kind, tier, paths FROM review_recordoverride
+WHERE run_id = %(run)s AND question_id = ANY(%(ids)s) AND current AND kind IN ('tier', 'choice')
+UNION ALL SELECT question_id, 'excluded', '', ARRAY[path_id] FROM review_recorddecision
+WHERE run_id = %(run)s AND question_id = ANY(%(ids)s) AND current AND decision = 'excluded'"""
 _FAILURES = """
 SELECT question_id, stage, item FROM pipeline_failure
 WHERE run_id = %s AND question_id = ANY(%s) AND resolved_at IS NULL"""
@@ -69,10 +77,25 @@ def load_facts(run: Run, question_ids: Sequence[int]) -> dict[int, QuestionFacts
             for pk, score in cursor.fetchall():
                 owner[pk].scores[pk] = score
             cursor.execute(_RESPONSES, [run.pk, path_ids])
-            for pk, answer in cursor.fetchall():
-                owner[pk].responses[pk] = answer
+            for pk, revision, answer in cursor.fetchall():
+                owner[pk].revisions[pk] = revision
+                if answer is not None:
+                    owner[pk].responses[pk] = answer
         cursor.execute(_FAILURES, [run.pk, ids])
         for question, stage, item in cursor.fetchall():
             if question in facts:
                 facts[question].failures.add((stage, item))
+        cursor.execute(_DECIDED, {"run": run.pk, "ids": ids})
+        for question, kind, tier, chosen in cursor.fetchall():
+            if question in facts:
+                _add_decision(facts[question], kind, tier, chosen)
     return facts
+
+
+def _add_decision(facts: QuestionFacts, kind: str, tier: TierName | Literal[""], paths: Sequence[int]) -> None:
+    if kind == "tier":
+        facts.tier_by_person = tier or None
+    elif kind == "choice":
+        facts.chosen = tuple(paths)
+    else:
+        facts.excluded.update(paths)

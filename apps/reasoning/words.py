@@ -22,6 +22,7 @@ REASONS = {
     "summary_answer_not_key": "summary’s answer is not the key",
     "rewrites_failed": "no rewritten path passed",
     "no_rankable_path": "no Correct path to keep",
+    "record_excluded": "its records were excluded by a person",
 }
 STAGES = {
     "generate": "Generate",

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import copy
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from apps.reasoning.models import Run
-from apps.reasoning.policy.assess import FIRST_STAGES, Assessment, assess
+from apps.reasoning.policy.assess import FIRST_STAGES, Assessment, Item, assess
 from apps.reasoning.policy.facts import LabelName, PersonVerdict, Policy, QuestionFacts
 from apps.reasoning.words import reason_words, stage_word
 
@@ -86,53 +86,56 @@ def consequences_of(
     *, run: Run, facts: QuestionFacts, policy: Policy, path_id: int, verdict: PersonVerdict | Ruling
 ) -> Consequences:
     """Compare the question as it is with what it becomes once `verdict` counts."""
-    before, after, hold = judge_again(facts, policy, path_id, verdict)
-    remade = Counter(item.stage for item in new_items(facts, policy, path_id, verdict))
-    old_label, new_label = before.labels[path_id], after.labels[path_id]
+    return compare_facts(
+        run=run, before=facts, after=with_verdict(facts, path_id, verdict), policy=policy, path_id=path_id
+    )
+
+
+def compare_facts(
+    *, run: Run, before: QuestionFacts, after: QuestionFacts, policy: Policy, path_id: int | None = None
+) -> Consequences:
+    """What follows when facts `before` become `after`, a changed copy. `path_id`: the path whose label is told."""
+    old, new, hold = assess_change(before, after, policy)
+    remade = Counter(item.stage for item in new_items(before, after, policy))
     return Consequences(
         run_id=run.pk,
         run_name=run.name,
-        label_before=old_label.label,
-        label_after=new_label.label,
-        disputed=new_label.disputed,
-        errors_before=before.error_count,
-        errors_after=after.error_count,
-        tier_before=before.tier or "",
-        tier_after=after.tier or "",
-        state_before=before.state,
-        state_after=after.state,
-        reason_before=before.reason,
-        reason_after=after.reason,
-        records_before=before.records if before.state == "ready" else 0,
-        records_after=after.records if after.state == "ready" else 0,
-        records_changed=_records_changed(facts, before, after),
+        label_before=old.labels[path_id].label if path_id else "",
+        label_after=new.labels[path_id].label if path_id else "",
+        disputed=new.labels[path_id].disputed if path_id else new.disputed,
+        errors_before=old.error_count,
+        errors_after=new.error_count,
+        tier_before=old.tier or "",
+        tier_after=new.tier or "",
+        state_before=old.state,
+        state_after=new.state,
+        reason_before=old.reason,
+        reason_after=new.reason,
+        records_before=old.records if old.state == "ready" else 0,
+        records_after=new.records if new.state == "ready" else 0,
+        records_changed=_records_changed(before, old, after, new),
         remade=dict(remade),
         hold=hold,
     )
 
 
-def judge_again(
-    facts: QuestionFacts, policy: Policy, path_id: int, verdict: PersonVerdict | Ruling
-) -> tuple[Assessment, Assessment, bool]:
-    """The assessment before and after the verdict, and whether the question must be held.
+def assess_change(before: QuestionFacts, after: QuestionFacts, policy: Policy) -> tuple[Assessment, Assessment, bool]:
+    """The assessment before and after the change, and whether the question must be held.
 
-    It is held when outputs were made already and the verdict asks for later work that nobody asked for before; a
+    It is held when outputs were made already and the change asks for later work that nobody asked for before; a
     question on hold stays so while anything is missing.
     """
-    after_facts = with_verdict(facts, path_id, verdict)
-    later = [i for i in new_items(facts, policy, path_id, verdict) if i.stage not in FIRST_STAGES]
-    after_facts.hold = False
-    missing = bool(assess(after_facts, policy).items)
-    after_facts.hold = has_outputs(facts) and (bool(later) or (facts.hold and missing))
-    return assess(facts, policy), assess(after_facts, policy), after_facts.hold
+    later = [i for i in new_items(before, after, policy) if i.stage not in FIRST_STAGES]
+    missing = bool(assess(replace(after, hold=False), policy).items)
+    hold = has_outputs(before) and (bool(later) or (before.hold and missing))
+    return assess(before, policy), assess(replace(after, hold=hold), policy), hold
 
 
-def new_items(facts: QuestionFacts, policy: Policy, path_id: int, verdict: PersonVerdict | Ruling) -> list[Any]:
-    """Outputs wanted after the verdict and not before it, as if nothing were held."""
-    old, new = copy.deepcopy(facts), with_verdict(facts, path_id, verdict)
-    old.hold = new.hold = False
-    wanted = {(i.stage, i.key) for i in assess(old, policy).items}
-    return [i for i in assess(new, policy).items if (i.stage, i.key) not in wanted]
+def new_items(before: QuestionFacts, after: QuestionFacts, policy: Policy) -> list[Item]:
+    """Outputs wanted after the change and not before it, as if nothing were held."""
+    old, new = (assess(replace(facts, hold=False), policy) for facts in (before, after))
+    wanted = {(i.stage, i.key) for i in old.items}
+    return [i for i in new.items if (i.stage, i.key) not in wanted]
 
 
 def with_verdict(facts: QuestionFacts, path_id: int, verdict: PersonVerdict | Ruling) -> QuestionFacts:
@@ -159,17 +162,26 @@ def has_outputs(facts: QuestionFacts) -> bool:
     return bool(facts.scores or facts.responses or any(not p.is_base for p in facts.paths))
 
 
-def _records_changed(facts: QuestionFacts, before: Assessment, after: Assessment) -> int:
-    old = _leaving(facts, before)
-    kept = {choice.path for choice in after.choices}
-    gained = _leaving(facts, after) - old
-    return max(len(old - kept), len(gained))
+def _records_changed(before: QuestionFacts, old: Assessment, after: QuestionFacts, new: Assessment) -> int:
+    """Records are told apart by path and by the revision of its summary."""
+    left = _leaving(before, old)
+    kept = {
+        (c.path, after.revisions.get(c.path, 0))
+        for c in new.choices
+        if c.path in after.responses and c.path not in after.excluded
+    }
+    gained = _leaving(after, new) - left
+    return max(len(left - kept), len(gained))
 
 
-def _leaving(facts: QuestionFacts, found: Assessment) -> set[int]:
+def _leaving(facts: QuestionFacts, found: Assessment) -> set[tuple[int, int]]:
     if found.state != "ready":
         return set()
-    return {c.path for c in found.choices if c.path is not None and facts.responses.get(c.path) == facts.key}
+    return {
+        (c.path, facts.revisions.get(c.path, 0))
+        for c in found.choices
+        if c.path is not None and c.path not in facts.excluded and facts.responses.get(c.path) == facts.key
+    }
 
 
 def _count(number: int, thing: str) -> str:

@@ -274,3 +274,6 @@ class QuestionFlag(models.Model):
                 fields=("question", "project"), name="question_invalid", condition=~Q(state=FlagState.REVOKED)
             ),
         )
+
+
+from apps.review import models_records as models_records  # noqa: E402 - one app, two files of models

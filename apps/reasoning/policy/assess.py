@@ -51,6 +51,7 @@ class Assessment:
     records: int = 0
     choices: list[Choice] = field(default_factory=list)
     items: list[Item] = field(default_factory=list)  # what may be made now; empty on hold
+    by_person: bool = False  # a person set the tier or chose the paths
 
     @property
     def contradictions(self) -> int:
@@ -58,7 +59,7 @@ class Assessment:
 
     @property
     def overridden(self) -> bool:
-        return any(e.overridden for e in self.labels.values())
+        return self.by_person or any(e.overridden for e in self.labels.values())
 
     @property
     def disputed(self) -> bool:
@@ -67,9 +68,10 @@ class Assessment:
 
 def assess(facts: QuestionFacts, policy: Policy) -> Assessment:
     result = Assessment({p.id: effective_label(p, facts.key, policy) for p in facts.paths})
+    result.by_person = bool(facts.tier_by_person or facts.chosen)
     base = _label_base_paths(facts, policy, result)
     first_items = list(_missing_answers_and_verdicts(facts, policy, base))
-    if not _settle_tier(policy, result, base, pending=bool(first_items)) or first_items:
+    if not _settle_tier(facts, policy, result, base, pending=bool(first_items)) or first_items:
         result.items = first_items
         if first_items:
             result.state, result.reason = "waiting", first_items[0].stage
@@ -127,11 +129,18 @@ def _verdict_item(stage: str, path: PathFacts, facts: QuestionFacts) -> Iterator
         yield Item(stage, f"path:{path.id}", path=path.id)
 
 
-def _settle_tier(policy: Policy, result: Assessment, base: dict[tuple[str, int], PathFacts], *, pending: bool) -> bool:
-    """Sets tier and error count as soon as missing labels cannot change the tier; else by the run's policy."""
+def _settle_tier(
+    facts: QuestionFacts,
+    policy: Policy,
+    result: Assessment,
+    base: dict[tuple[str, int], PathFacts],
+    *,
+    pending: bool,
+) -> bool:
+    """Sets tier and error count: a person's tier; else as soon as missing labels cannot change it, or by the run's policy."""
     labels = [result.labels[base[slot].id].label if slot in base else "unjudged" for slot in policy.slots]
     errors, missing = labels.count("error"), labels.count("unjudged")
-    tier = settled_tier(errors, missing, policy)
+    tier = facts.tier_by_person or settled_tier(errors, missing, policy)
     if tier is None and not pending:
         if policy.unjudged_policy == "exclude":
             result.state, result.reason = "excluded", "unjudged"
@@ -166,36 +175,50 @@ def _plan_records(
     refused = _summarise(facts, result)
     if result.items:
         result.state, result.reason = "waiting", result.items[0].stage
-    elif blocked or any(("summarise", f"path:{c.path}") in facts.failures for c in choices if c.path):
+    elif blocked or any(_summary_failed(facts, c.path) for c in choices if c.path):
         result.state, result.reason = "waiting", "failed"
     elif result.records:
         result.state, result.reason = "ready", ""
     elif refused:
         result.state, result.reason = "excluded", "summary_answer_not_key"
+    elif any(c.path in facts.excluded for c in choices):
+        result.state, result.reason = "excluded", "record_excluded"
     elif result.tier == "difficult" or any(p.origin == "refined" for p in facts.paths):
         result.state, result.reason = "excluded", "rewrites_failed"
     else:
         result.state, result.reason = "excluded", "no_rankable_path"
 
 
+def _summary_failed(facts: QuestionFacts, path: int) -> bool:
+    waits = path not in facts.responses and path not in facts.excluded
+    return waits and ("summarise", f"path:{path}") in facts.failures
+
+
 def _ranked(
     facts: QuestionFacts, policy: Policy, result: Assessment, base: dict[tuple[str, int], PathFacts]
 ) -> list[PathFacts] | None:
-    """The keepable paths, best first; none while a score is missing. Where all are kept anyway, none is asked for."""
+    """The keepable paths, a person's choice first, then the best; none while a score is missing.
+
+    Where all are kept anyway, none is asked for. A chosen path that may not be kept any more gives its slot back.
+    """
     keepable = [
         base[s] for s in policy.slots if s in base and is_keepable(base[s], result.labels[base[s].id], facts.key)
     ]
-    if len(keepable) > policy.keep:
-        unscored = [p for p in keepable if p.id not in facts.scores]
+    chosen = [p for pk in facts.chosen for p in keepable if p.id == pk]
+    rest = [p for p in keepable if p not in chosen]
+    if len(chosen) < policy.keep < len(keepable):
+        unscored = [p for p in rest if p.id not in facts.scores]
         result.items = [
             Item("rank", f"path:{p.id}", path=p.id) for p in unscored if ("rank", f"path:{p.id}") not in facts.failures
         ]
         if unscored:
             return None
-    return rank_paths(keepable, facts.scores, seed=policy.seed, question_id=facts.id)
+    return chosen + rank_paths(rest, facts.scores, seed=policy.seed, question_id=facts.id)
 
 
 def _why(facts: QuestionFacts, path: PathFacts, place: int) -> str:
+    if path.id in facts.chosen:
+        return "chosen by a person"
     if path.id not in facts.scores:
         return "kept without ranking: no more paths than places"
     return f"ranked {place}, score {facts.scores[path.id]}"
@@ -266,11 +289,12 @@ def _summarise(facts: QuestionFacts, result: Assessment) -> bool:
     """Adds missing summaries and counts records; True when one was refused because its answer is not the key."""
     refused = False
     for choice in result.choices:
-        if choice.path is None:
+        if choice.path is None or choice.path in facts.excluded:
             continue
         if choice.path not in facts.responses:
             if ("summarise", f"path:{choice.path}") not in facts.failures:
-                result.items.append(Item("summarise", f"path:{choice.path}", path=choice.path))
+                revision = facts.revisions.get(choice.path, 0) + 1  # another seed than that of a summary sent back
+                result.items.append(Item("summarise", f"path:{choice.path}", path=choice.path, revision=revision))
         elif facts.responses[choice.path] == facts.key:
             result.records += 1
         else:

@@ -77,4 +77,8 @@ class QuestionFacts:
     paths: list[PathFacts] = field(default_factory=list)
     scores: dict[int, int] = field(default_factory=dict)  # path id -> 0…5
     responses: dict[int, str] = field(default_factory=dict)  # path id -> answer of its current summary
+    revisions: dict[int, int] = field(default_factory=dict)  # path id -> revision of its last summary, current or not
     failures: set[tuple[str, str]] = field(default_factory=set)  # (stage, item) set aside
+    tier_by_person: TierName | None = None
+    chosen: tuple[int, ...] = ()  # paths a person chose for the slots, in order; none: the ranker's
+    excluded: set[int] = field(default_factory=set)  # kept paths whose record a person excluded
