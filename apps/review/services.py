@@ -237,9 +237,11 @@ def save_verdict(**fields: Any) -> Verdict:
             if earlier is not None:
                 Verdict.objects.filter(pk=earlier.pk).update(current=False)
             return Verdict.objects.create(**fields, replaces=earlier)
-    except IntegrityError:
+    except IntegrityError as error:
         if Verdict.objects.filter(idempotency_key=fields["idempotency_key"], idempotency_key__isnull=False).exists():
             raise key_taken() from None
+        if "is an author of a verdict" in str(error):
+            raise OverrideError("Nobody both judges and adjudicates one path.") from error
         raise
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from uuid import UUID
 
 from django.contrib.auth.models import User
-from django.db import IntegrityError, transaction
+from django.db import transaction
 from django.db.models import Exists, OuterRef, QuerySet
 
 from apps.questions.access import ADJUDICATOR, has_role
@@ -80,10 +80,6 @@ def adjudicate(
             row.refresh_from_db()
     except OverrideError as error:
         raise QueueError(str(error), field=error.field) from error
-    except IntegrityError as error:
-        if "verdict_adjudicator_is_no_author" not in str(error) and "is an author" not in str(error):
-            raise
-        raise NotAdmitted("You have judged this path yourself; a third person must settle it.") from error
     return Adjudicated(verdict, row, found.summary, found)
 
 

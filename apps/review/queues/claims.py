@@ -18,6 +18,7 @@ from apps.review.queues.errors import ItemLost, NotAdmitted, QueueError
 LEASE = timedelta(minutes=10)  # without a heartbeat; pages send one a minute
 HEARTBEAT_S = 60
 LOCK = "FOR NO KEY UPDATE OF i SKIP LOCKED"
+WAIT = "FOR NO KEY UPDATE OF i"  # when all that is free is being handed out at this moment: nobody goes away empty
 
 # `taken` and `free_at` are columns of the row that is locked, so PostgreSQL looks at them again as they are once it has
 # the lock; a subquery over the claims would be answered from before. `free_at` may be early, never late.
@@ -46,7 +47,9 @@ def claim_next(*, queue: ReviewQueue, reviewer: User, prefetch: int = 1) -> list
         claims = _resume(queue, reviewer, 1 + prefetch)
         passed: list[int] = []
         while len(claims) < 1 + prefetch:
-            item = _candidate(queue, reviewer, passed)
+            item = _candidate(queue, reviewer, passed, LOCK)
+            if item is None and not claims:  # holding no item, one may wait for one
+                item = _candidate(queue, reviewer, passed, WAIT)
             if item is None:
                 break
             claim = _take(item, queue, reviewer)
@@ -228,10 +231,10 @@ def _resume(queue: ReviewQueue, reviewer: User, most: int) -> list[Claim]:
     return found
 
 
-def _candidate(queue: ReviewQueue, reviewer: User, passed: Sequence[int]) -> QueueItem | None:
-    """The first item that seems to have a place for the person, locked; others' locked items are passed over."""
+def _candidate(queue: ReviewQueue, reviewer: User, passed: Sequence[int], lock: str) -> QueueItem | None:
+    """The first item that seems to have a place for the person, locked."""
     with connection.cursor() as cursor:
-        cursor.execute(_CANDIDATE + LOCK, _parameters(queue, reviewer) | {"passed": list(passed)})
+        cursor.execute(_CANDIDATE + lock, _parameters(queue, reviewer) | {"passed": list(passed)})
         row = cursor.fetchone()
     return QueueItem.objects.select_related("queue__run__project").get(pk=row[0]) if row else None
 
