@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import defaultdict
+from itertools import pairwise
 
 import pytest
 
@@ -211,7 +212,7 @@ def test_who_gets_no_turn_goes_back_after_half_a_minute():
 def test_a_served_endpoint_without_a_server_is_waited_for():
     async def main() -> None:
         ready: list[str] = []
-        channel = Channel("generate@one", Server(), in_db, lambda: False, lambda e: ready, now)
+        channel = Channel("generate@one", Server(), in_db, lambda: False, lambda e: list(ready), now)
         with pytest.raises(HeldBackError, match="no server of endpoint one is ready"):
             await channel.send(request_to(endpoint()))
         assert not channel.open
@@ -319,6 +320,69 @@ def test_a_dead_replicas_questions_move_and_come_back():
     assert calls(120, 140) > 300
     assert outcome.held == 0, "the others go on meanwhile"
     assert max(outcome.attempts) <= 2, "the next attempt goes elsewhere"
+
+
+def test_the_next_attempt_goes_to_another_replica_at_once():
+    addresses = tuple(f"http://127.0.0.1:{port}/v1" for port in range(1, 4))
+    target = endpoint(base_url=addresses[0], replicas=addresses[1:])
+
+    async def main() -> None:
+        server = Server()
+        channel = channel_to(server)
+        await channel.send(request_to(target, 5))
+        home = server.arrived[0][1]
+        server.fault = lambda address, passed: away() if address == home else None
+        with pytest.raises(ModelError):
+            await channel.send(request_to(target, 5))
+        await channel.send(request_to(target, 5))
+        assert server.arrived[-1][1] != home
+        await channel.close()
+
+    run_virtually(main())
+
+
+def test_a_moment_that_passed_is_not_used_late(ledger):
+    """The loop was busy elsewhere: what was granted meanwhile is lost, and asked for again."""
+    target = endpoint(requests_per_minute=40, max_in_flight=64)
+
+    async def main() -> None:
+        server = Server()
+        channel = channel_to(server)
+        loop = asyncio.get_running_loop()
+        loop.call_later(20.9, lambda: setattr(loop.clock, "passed", loop.clock.passed + 5))
+        flying = [asyncio.create_task(channel.send(request_to(target))) for _ in range(18)]
+        await asyncio.gather(*flying, return_exceptions=True)
+        assert len(server.arrived) > 15
+        times = [time for time, _, _ in server.arrived]
+        assert all(later - earlier > 0.9 for earlier, later in pairwise(times))
+        await channel.close()
+
+    run_virtually(main())
+
+
+def test_who_is_cancelled_just_when_its_turn_comes_gives_the_place_back(monkeypatch):
+    async def main() -> None:
+        target = endpoint(max_in_flight=1)
+        channel = channel_to(Server(latency=1))
+        door = channel.watch(target)
+        first = asyncio.create_task(channel.send(request_to(target)))
+        second = asyncio.create_task(channel.send(request_to(target)))
+        await asyncio.sleep(0.1)
+        let_in = door._let_first_in
+
+        def let_in_and_cancel(at: float, cost: int) -> bool:
+            let = let_in(at, cost)
+            if let:
+                second.cancel()
+            return let
+
+        monkeypatch.setattr(door, "_let_first_in", let_in_and_cancel)
+        await asyncio.gather(first, second, return_exceptions=True)
+        assert second.cancelled()
+        assert gate_for(target).in_flight == 0
+        await channel.close()
+
+    run_virtually(main())
 
 
 def test_a_cancelled_call_leaves_nothing_behind():

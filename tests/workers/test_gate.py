@@ -152,6 +152,16 @@ def test_a_channel_may_have_what_others_leave_and_an_even_part_at_least():
     assert gate.share(0, 3) == 5, "the other's part"
 
 
+def test_a_refused_calls_place_stays_taken_as_long_as_a_call_takes():
+    gate = Gate("one", 1)
+    gate.enter(0.0, 0, HOME)
+    gate.succeeded(HOME[0], 0.0, 2.0)
+    gate.enter(10.0, 0, HOME)
+    gate.refused(HOME[0], 10.0, 10.1, 1.0)
+    assert gate.enter(11.9, 0, HOME) is None
+    assert gate.enter(12.1, 0, HOME) == HOME[0]
+
+
 def test_what_it_says_of_itself():
     gate = Gate("one", 4)
     gate.enter(0.0, 0, HOME)
