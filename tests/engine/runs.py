@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tests.engine.vllm_server import CONTEXT, MODEL
+from tests.engine.vllm_server import CONTEXT, MODEL, ON_CPU
 from tests.faults.instance import Instance
 
 RUN = "tiny"
@@ -31,7 +31,7 @@ def endpoint(name: str, *, serve: dict[str, Any] | None = None, **fields: Any) -
 
 def serve_table(model: Path) -> dict[str, Any]:
     """How to run the tiny model without a GPU."""
-    return {"model": str(model), "max_model_len": CONTEXT, "dtype": "float32", "extra": ["--enforce-eager"]}
+    return {"model": str(model), "max_model_len": CONTEXT, "dtype": "float32", "extra": ON_CPU}
 
 
 def table(header: str, **fields: Any) -> str:

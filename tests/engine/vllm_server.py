@@ -17,7 +17,9 @@ PYTHON = Path(os.environ.get("REASONMED_VLLM_PYTHON", ROOT / ".venv-engine" / "b
 MODEL = "tiny"
 CONTEXT = 4096
 ENV = {"VLLM_CPU_KVCACHE_SPACE": "1", "HF_HUB_OFFLINE": "1", "VLLM_NO_USAGE_STATS": "1", "OMP_NUM_THREADS": "2"}
-OPTIONS = ("--enforce-eager", "--enable-lora", "--max-lora-rank=8", "--enable-prompt-tokens-details")
+# On a CPU a prompt with a seed that is prefilled in parts kills vLLM's engine ("CPU Generator does not use offset").
+ON_CPU = ("--enforce-eager", "--no-enable-chunked-prefill")
+OPTIONS = ("--enable-lora", "--max-lora-rank=8", "--enable-prompt-tokens-details")
 START_S = 300.0
 
 
@@ -45,7 +47,7 @@ class VllmServer:
     def start(self) -> None:
         words = [str(PYTHON), "-m", "vllm.entrypoints.openai.api_server", "--model", str(self.model)]
         words += ["--served-model-name", MODEL, "--host", "127.0.0.1", "--port", str(self.port)]
-        words += ["--max-model-len", str(CONTEXT), "--dtype", "float32", *OPTIONS]
+        words += ["--max-model-len", str(CONTEXT), "--dtype", "float32", *ON_CPU, *OPTIONS]
         env = {**os.environ, **ENV, "VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True"}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen(words, env=env, stdout=log, stderr=log, start_new_session=True)
