@@ -12,7 +12,7 @@ from django.views.decorators.http import require_safe
 
 from apps.exports.records import TITLES, VARIANTS, make_record
 from apps.pipeline.models import Call
-from apps.questions.access import CLINICIAN, CURATOR, role_required
+from apps.questions.access import CONSUMER, role_required
 from apps.reasoning.desk import Desk, PathView
 from apps.reasoning.models import Response, Selection, Verdict, VerdictSource
 from apps.reasoning.text import split_stem
@@ -31,7 +31,7 @@ class Step:
     path_id: int | None = None
 
 
-@role_required(CLINICIAN, CURATOR)
+@role_required(CONSUMER)
 @require_safe
 def record(request: HttpRequest, run_id: int, uid: str, slot: int) -> HttpResponse:
     """`set` in the address chooses the variant; a record that waits is shown with the reason it waits for."""

@@ -21,7 +21,7 @@ from apps.exports.records import TITLES, VARIANTS
 from apps.exports.selectors import files_of, preview_export, snapshots_before, snapshots_of
 from apps.exports.services import create_export
 from apps.exports.writers import FORMATS
-from apps.questions.access import CLINICIAN, CURATOR, project_of, role_required
+from apps.questions.access import CONSUMER, CURATOR, project_of, role_required
 from apps.reasoning.models import Run, Tier
 
 ON_PAGE = 50
@@ -34,7 +34,7 @@ HINTS = {
 FORMAT_WORDS = {"jsonl": "JSON Lines", "parquet": "Parquet"}
 
 
-@role_required(CLINICIAN, CURATOR)
+@role_required(CONSUMER)
 @require_safe
 @vary_on_headers("HX-Request")
 def exports(request: HttpRequest) -> HttpResponse:
@@ -71,7 +71,7 @@ def export_new(request: HttpRequest) -> HttpResponse:
     return render(request, "exports/new.html", context, status=422 if form.problems else 200)
 
 
-@role_required(CLINICIAN, CURATOR)
+@role_required(CONSUMER)
 @require_safe
 @vary_on_headers("HX-Request")
 def export(request: HttpRequest, export_id: UUID) -> HttpResponse:
@@ -84,7 +84,7 @@ def export(request: HttpRequest, export_id: UUID) -> HttpResponse:
     return render(request, "exports/export.html", context)
 
 
-@role_required(CLINICIAN, CURATOR)
+@role_required(CONSUMER)
 @require_safe
 def export_file(request: HttpRequest, export_id: UUID, name: str) -> HttpResponseBase:
     return send_file(request, get_object_or_404(snapshots_of(project_of(request)), pk=export_id), name)

@@ -18,7 +18,7 @@ from apps.pipeline.models import PromptVersion
 from apps.pipeline.overview import overview_of, run_rows
 from apps.pipeline.servers import servers_of
 from apps.pipeline.services import RunError, cancel_run, create_run, pause_run, resume_run, start_run
-from apps.questions.access import CLINICIAN, CURATOR, has_role, project_of, role_required
+from apps.questions.access import CONSUMER, CURATOR, has_role, project_of, role_required
 from apps.reasoning.models import Run
 
 RUNS_ON_OVERVIEW = 8
@@ -26,7 +26,7 @@ RUNS_ON_PAGE = 50
 RUN_ACTIONS = {"start": start_run, "pause": pause_run, "resume": resume_run, "cancel": cancel_run}
 
 
-@role_required(CLINICIAN, CURATOR)
+@role_required(CONSUMER)
 @require_safe
 @vary_on_headers("HX-Request")
 def overview(request: HttpRequest) -> HttpResponse:
@@ -35,7 +35,7 @@ def overview(request: HttpRequest) -> HttpResponse:
     return show_run(request, latest) if latest else render(request, "pipeline/overview_empty.html")
 
 
-@role_required(CLINICIAN, CURATOR)
+@role_required(CONSUMER)
 @require_safe
 @vary_on_headers("HX-Request")
 def run(request: HttpRequest, run_id: int) -> HttpResponse:
@@ -55,7 +55,7 @@ def show_run(request: HttpRequest, run: Run) -> HttpResponse:
     return render(request, "pipeline/overview.html", {**live, "rows": run_rows(others)})
 
 
-@role_required(CLINICIAN, CURATOR)
+@role_required(CONSUMER)
 @require_safe
 def runs(request: HttpRequest) -> HttpResponse:
     """Newest first; `before` is the id that ended the page before."""
@@ -127,7 +127,7 @@ def run_cancel(request: HttpRequest, run_id: int) -> HttpResponse:
     return render(request, "pipeline/run_cancel.html", {"run": run, "now": overview_of(run)})
 
 
-@role_required(CLINICIAN, CURATOR)
+@role_required(CONSUMER)
 @require_safe
 def prompt(request: HttpRequest, sha256: str) -> HttpResponse:
     """A prompt's text by its hash, as it was sent."""

@@ -7,7 +7,7 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
 
-from apps.questions.access import CLINICIAN, CURATOR, project_of, role_required
+from apps.questions.access import CONSUMER, project_of, role_required
 from apps.questions.models import ImportBatch
 from apps.questions.selectors import Composition, contamination, key_conflicts
 from apps.questions.selectors import composition as read_composition
@@ -15,7 +15,7 @@ from apps.questions.selectors import composition as read_composition
 PAGE = 25
 
 
-@role_required(CLINICIAN, CURATOR)
+@role_required(CONSUMER)
 @require_safe
 def composition(request: HttpRequest) -> HttpResponse:
     project_of(request)
@@ -30,7 +30,7 @@ def cached_composition() -> Composition:
     return found or read_composition()
 
 
-@role_required(CLINICIAN, CURATOR)
+@role_required(CONSUMER)
 @require_safe
 def conflicts(request: HttpRequest) -> HttpResponse:
     """`after` is the fingerprint that ended the page before."""
@@ -41,7 +41,7 @@ def conflicts(request: HttpRequest) -> HttpResponse:
     return render(request, "questions/conflicts.html", {"conflicts": found[:PAGE], "more": more, "after": after})
 
 
-@role_required(CLINICIAN, CURATOR)
+@role_required(CONSUMER)
 @require_safe
 def held_out(request: HttpRequest) -> HttpResponse:
     """Held-out questions that stand among the trainable ones too; `stem=1` for those that share only the stem."""

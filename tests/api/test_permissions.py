@@ -12,14 +12,38 @@ from django.test import Client
 from django.urls import reverse
 
 from apps.exports.services import build_queued_exports, create_export
-from apps.reasoning.models import ReasoningPath, Run, Verdict
+from apps.reasoning.models import ReasoningPath, Run, RunQuestion, Verdict
+from apps.review.models import QuestionFlag, ReviewQueue
+from apps.review.queues.build import build_queue
+from apps.review.queues.flags import flag_question
+from apps.review.queues.plans import parse_plan
 from reasonmed_site.api import api
 from tests.factories import make_finished_run, make_project, make_user
 
 pytestmark = pytest.mark.django_db
 
 OVERRIDE = {"label": "error", "correctness": False, "coherence": True, "factuality": True, "reason": "Wrong drug."}
-READ = {"anonymous": 401, "nobody": 403, "clinician": 200, "curator": 200}
+READ = {
+    "anonymous": 401,
+    "nobody": 403,
+    "consumer": 200,
+    "clinician": 200,
+    "adjudicator": 200,
+    "curator": 200,
+    "admin": 200,
+}
+REVIEW = READ | {"consumer": 403}
+CURATE = REVIEW | {"clinician": 403, "adjudicator": 403}
+SETTLE = REVIEW | {"clinician": 403, "curator": 403}
+KEY = "8f0cf9f6-3c5e-4c57-9a3c-5a8f4b1f9d10"
+JUDGE = {"token": KEY, "idempotency_key": KEY, "label": "error", "reasons": ["wrong_fact"]}
+
+
+def answers(roles: dict[str, int], status: int) -> dict[str, int]:
+    """The same people are let in, and get another status."""
+    return {who: status if code == 200 else code for who, code in roles.items()}
+
+
 # (method, path in the API) → body, what each kind of person gets
 MATRIX = {
     ("get", "/questions"): (None, READ),
@@ -28,21 +52,39 @@ MATRIX = {
     ("get", "/runs/{run}"): (None, READ),
     ("get", "/runs/{run}/status"): (None, READ),
     ("get", "/runs/{run}/money"): (None, READ),
-    ("put", "/runs/{run}/budget"): ({"hard": "10.50", "soft": None}, READ | {"clinician": 403}),
+    ("put", "/runs/{run}/budget"): ({"hard": "10.50", "soft": None}, CURATE),
     ("get", "/runs/{run}/questions"): (None, READ),
     ("get", "/runs/{run}/questions/{uid}"): (None, READ),
     ("get", "/runs/{run}/questions/{uid}/paths"): (None, READ),
     ("get", "/runs/{run}/paths/{path_id}"): (None, READ),
     ("get", "/runs/{run}/paths/{path_id}/verdicts"): (None, READ),
-    ("get", "/runs/{run}/paths/{path_id}/override-preview"): (None, READ),
-    ("post", "/runs/{run}/paths/{path_id}/override"): (OVERRIDE, READ | {"clinician": 201, "curator": 201}),
+    ("get", "/runs/{run}/paths/{path_id}/override-preview"): (None, REVIEW),
+    ("post", "/runs/{run}/paths/{path_id}/override"): (OVERRIDE, answers(REVIEW, 201)),
     ("get", "/runs/{run}/failures/groups"): (None, READ),
     ("get", "/runs/{run}/failures"): (None, READ),
-    ("post", "/runs/{run}/failures/retry"): ({"all": True}, READ | {"clinician": 403}),
+    ("post", "/runs/{run}/failures/retry"): ({"all": True}, CURATE),
     ("get", "/exports"): (None, READ),
-    ("post", "/exports"): ({"run": "sample", "variants": ["cotmed"]}, READ | {"clinician": 403, "curator": 201}),
+    ("post", "/exports"): ({"run": "sample", "variants": ["cotmed"]}, answers(CURATE, 201)),
     ("get", "/exports/{export_id}"): (None, READ),
     ("get", "/exports/{export_id}/files/{name}"): (None, READ),
+    ("get", "/queues"): (None, REVIEW),
+    ("get", "/queues/{queue_id}"): (None, REVIEW),
+    ("post", "/queues/{queue_id}/claim"): ({"prefetch": 0}, REVIEW),
+    ("post", "/queues/{queue_id}/heartbeat"): ({}, REVIEW),
+    ("post", "/queues/{queue_id}/undo-last"): ({"idempotency_key": KEY}, answers(REVIEW, 422)),
+    ("get", "/queues/{queue_id}/my-progress"): (None, REVIEW),
+    ("get", "/queues/{queue_id}/progress"): (None, CURATE),
+    ("put", "/queues/{queue_id}/state"): ({"state": "paused"}, CURATE),
+    ("post", "/queue-items/{item_id}/judge"): (JUDGE, answers(REVIEW, 409)),
+    ("post", "/queue-items/{item_id}/keep"): ({}, answers(REVIEW, 409)),
+    ("post", "/queue-items/{item_id}/undo"): ({"idempotency_key": KEY}, answers(REVIEW, 409)),
+    ("post", "/queue-items/{item_id}/skip"): ({"reason": "unsure"}, answers(REVIEW, 409)),
+    ("post", "/queue-items/{item_id}/flag"): ({"kind": "outdated"}, answers(REVIEW, 201)),
+    ("post", "/queue-items/{item_id}/release"): ({}, CURATE),
+    ("get", "/question-flags"): (None, SETTLE),
+    ("post", "/question-flags/{flag_id}/resolve"): ({"uphold": True}, SETTLE),
+    ("get", "/runs/{run}/disputed"): (None, SETTLE),
+    ("post", "/runs/{run}/paths/{path_id}/adjudicate"): ({"idempotency_key": KEY, "label": "error", "comment": "No."}, answers(SETTLE, 201)),
 }  # fmt: skip
 
 
@@ -53,13 +95,25 @@ def ids(settings, tmp_path):
     made = create_export(run=run, variants=["cotmed"], format="jsonl")
     build_queued_exports()
     path = ReasoningPath.objects.filter(run=run).first()
-    return {"run": run.name, "uid": path.question.uid, "path_id": path.pk, "export_id": made.pk, "name": "README.md"}
+    queue = build_queue(run=run, name="all", plan=parse_plan({"size": 100}))
+    other = RunQuestion.objects.filter(run=run).exclude(question=path.question_id).get()
+    flag = flag_question(question=other.question, project=run.project, reviewer=make_user(), kind="key_wrong")
+    item = queue.items.filter(path=path).get()
+    queues = {"queue_id": queue.pk, "item_id": item.pk, "flag_id": flag.pk}
+    return queues | {
+        "run": run.name,
+        "uid": path.question.uid,
+        "path_id": path.pk,
+        "export_id": made.pk,
+        "name": "README.md",
+    }
 
 
 def person(role: str) -> Client:
     client = Client()
     if role != "anonymous":
-        client.force_login(make_user(None if role == "nobody" else role))
+        plain = None if role in ("nobody", "admin") else role
+        client.force_login(make_user(plain, is_superuser=role == "admin"))
     return client
 
 
@@ -99,8 +153,10 @@ def test_what_another_project_has_is_not_there(ids, method, path):
         if path == "/questions/{uid}":
             run.benchmark.project = stranger
             run.benchmark.save()
+    ReviewQueue.objects.update(project=stranger)
+    QuestionFlag.objects.update(project=stranger)
 
-    response = ask(person("curator"), method, path, ids, MATRIX[method, path][0])
+    response = ask(person("admin"), method, path, ids, MATRIX[method, path][0])
 
     assert response.status_code == 404
     assert response.json() == {"detail": "Not found.", "field": ""}

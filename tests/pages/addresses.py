@@ -7,11 +7,12 @@ from uuid import uuid4
 from django.urls import reverse
 
 from apps.pipeline.models import PromptVersion
-from apps.questions.access import CLINICIAN, CURATOR
+from apps.questions.access import ADJUDICATOR, CLINICIAN, CONSUMER, CURATOR
 from tests.factories import make_run
 from tests.pages.conftest import World
 
-READERS = {CLINICIAN, CURATOR}
+JUDGES = {CLINICIAN, CURATOR, ADJUDICATOR}
+READERS = JUDGES | {CONSUMER}
 PUBLIC = {"login"}
 
 
@@ -64,8 +65,8 @@ def write_addresses(world: World) -> dict[str, tuple[str, dict[str, str]]]:
     }
 
 
-ROLES_TO_READ = dict.fromkeys(("overview", "run", "runs", "prompt", "questions", "question", "composition", "key_conflicts", "held_out", "run_question", "compare", "record", "paths", "path", "override", "agreement", "exports", "failures", "failures_aside", "failures_attempts"), READERS) | {"run_new": {CURATOR}, "run_cancel": {CURATOR}, "run_budget": {CURATOR}, "failures_retry": {CURATOR}, "export_new": {CURATOR}}  # fmt: skip
+ROLES_TO_READ = dict.fromkeys(("overview", "run", "runs", "prompt", "questions", "question", "composition", "key_conflicts", "held_out", "run_question", "compare", "record", "paths", "path", "override", "agreement", "exports", "failures", "failures_aside", "failures_attempts"), READERS) | dict.fromkeys(("override", "agreement", "failures", "failures_aside", "failures_attempts"), JUDGES) | {"run_new": {CURATOR}, "run_cancel": {CURATOR}, "run_budget": {CURATOR}, "failures_retry": {CURATOR}, "export_new": {CURATOR}}  # fmt: skip
 ROLES_TO_WRITE = {
-    "run_action": {CURATOR}, "failures_retry": {CURATOR}, "remake": {CURATOR}, "override": READERS, "run_new": {CURATOR}, "run_budget": {CURATOR}, "export_new": {CURATOR},
+    "run_action": {CURATOR}, "failures_retry": {CURATOR}, "remake": {CURATOR}, "override": JUDGES, "run_new": {CURATOR}, "run_budget": {CURATOR}, "export_new": {CURATOR},
 }  # fmt: skip
 ELSEWHERE = {"logout", "export", "export_file"}  # logout is anyone's; the others have their tests beside the exports

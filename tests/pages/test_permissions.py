@@ -11,15 +11,14 @@ from tests.factories import make_user
 from tests.pages.addresses import ELSEWHERE, PUBLIC, ROLES_TO_READ, ROLES_TO_WRITE, page_addresses, write_addresses
 from tests.pages.conftest import World
 
-PEOPLE = ("anonymous", "no role", "clinician", "curator")
+PEOPLE = ("anonymous", "no role", "consumer", "clinician", "adjudicator", "curator")
 
 
 def sign_in(client: Client, world: World, who: str) -> set[str]:
     """The roles of the one who is signed in."""
-    people = {"no role": None, "clinician": "clinician", "curator": "curator"}
-    if who not in people:
+    if who == "anonymous":
         return set()
-    client.force_login(make_user(people[who]))
+    client.force_login(make_user(None if who == "no role" else who))
     return {who} - {"no role"}
 
 

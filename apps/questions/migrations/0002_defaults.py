@@ -1,4 +1,4 @@
-"""The default project, the four benchmarks and the two roles."""
+"""The default project, the four benchmarks and the first two roles."""
 
 from django.apps.registry import Apps
 from django.db import migrations

@@ -6,7 +6,7 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_safe
 
-from apps.questions.access import CLINICIAN, CURATOR, project_of, role_required
+from apps.questions.access import CONSUMER, project_of, role_required
 from apps.questions.models import Question
 from apps.reasoning.desk import Desk, PathView, read_desk
 from apps.reasoning.models import RunQuestion
@@ -14,7 +14,7 @@ from apps.reasoning.reading import compare_texts, read_path
 from apps.reasoning.text import split_stem
 
 
-@role_required(CLINICIAN, CURATOR)
+@role_required(CONSUMER)
 @require_safe
 def question(request: HttpRequest, uid: str) -> HttpResponse:
     """In the latest run of the project that has it; a question in no run is shown alone."""
@@ -27,7 +27,7 @@ def question(request: HttpRequest, uid: str) -> HttpResponse:
     return render(request, "reasoning/question_alone.html", {"question": found, "stem": split_stem(found.stem)})
 
 
-@role_required(CLINICIAN, CURATOR)
+@role_required(CONSUMER)
 @require_safe
 def run_question(request: HttpRequest, run_id: int, uid: str) -> HttpResponse:
     """The desk; `path` in the address is the one that lies open."""
@@ -53,7 +53,7 @@ def run_question(request: HttpRequest, run_id: int, uid: str) -> HttpResponse:
     return render(request, "reasoning/question.html", context)
 
 
-@role_required(CLINICIAN, CURATOR)
+@role_required(CONSUMER)
 @require_safe
 def compare(request: HttpRequest, run_id: int, uid: str) -> HttpResponse:
     """Two paths of a question, sentence by sentence: `a` before, `b` after."""

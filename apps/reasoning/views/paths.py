@@ -8,7 +8,7 @@ from django.urls import reverse
 from django.views.decorators.http import require_safe
 from django.views.decorators.vary import vary_on_headers
 
-from apps.questions.access import CLINICIAN, CURATOR, project_of, role_required
+from apps.questions.access import CONSUMER, project_of, role_required
 from apps.reasoning.layout import layout_of
 from apps.reasoning.models import Label, Origin, PathLabel
 from apps.reasoning.path_selectors import PathFilter, judge_reasons, search_paths, temperatures
@@ -16,7 +16,7 @@ from apps.reasoning.question_selectors import find
 from apps.reasoning.views.common import render_list, run_named, run_names
 
 
-@role_required(CLINICIAN, CURATOR)
+@role_required(CONSUMER)
 @require_safe
 @vary_on_headers("HX-Request")
 def paths(request: HttpRequest) -> HttpResponse:
@@ -45,7 +45,7 @@ def paths(request: HttpRequest) -> HttpResponse:
     return render_list(request, "reasoning/paths.html", "reasoning/_paths_results.html", context)
 
 
-@role_required(CLINICIAN, CURATOR)
+@role_required(CONSUMER)
 @require_safe
 def path(request: HttpRequest, run_id: int, path_id: int) -> HttpResponse:
     """A path's own address: its question's page, opened at it."""

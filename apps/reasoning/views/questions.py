@@ -6,7 +6,7 @@ from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_safe
 from django.views.decorators.vary import vary_on_headers
 
-from apps.questions.access import CLINICIAN, CURATOR, project_of, role_required
+from apps.questions.access import CONSUMER, project_of, role_required
 from apps.questions.models import Benchmark, Split
 from apps.reasoning.layout import Layout, layout_of
 from apps.reasoning.models import Tier
@@ -21,7 +21,7 @@ from apps.reasoning.question_selectors import (
 from apps.reasoning.views.common import render_list, run_named, run_names
 
 
-@role_required(CLINICIAN, CURATOR)
+@role_required(CONSUMER)
 @require_safe
 @vary_on_headers("HX-Request")
 def questions(request: HttpRequest) -> HttpResponse:
