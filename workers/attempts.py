@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import Protocol
 
 from apps.pipeline.outputs import CallOut, FailureOut, Output, RejectedError, ResponseOut, VerdictOut
-from apps.pipeline.protocol import TRANSIENT, HeldBackError, ModelError, Reply, Request
+from apps.pipeline.protocol import NOT_ITS_FAULT, TRANSIENT, HeldBackError, ModelError, Reply, Request
 from apps.pipeline.stages import BY_NAME
 from apps.pipeline.worst_case import most_it_costs
 from apps.reasoning.policy.assess import Item
@@ -22,6 +22,7 @@ from workers.purse import Purse
 
 QUICK_TRIES = 3  # of a transient error, before the question goes back to wait
 PATIENCE = 20  # times a question may go back so before the output is set aside
+ACCESS_PAUSE_S = 60.0  # until a key, a quota or a model's name is looked at again
 EXCERPT = 2_000  # characters kept of a reply that was rejected
 OVER_BUDGET = "budget: what the call can cost does not fit what is left"
 
@@ -132,8 +133,10 @@ def accept_reply(unit: Unit, item: Item, request: Request, reply: Reply, *, last
 def give_up(result: Result, item: Item, kind: str, message: str) -> None:
     """No attempt follows: the question goes back to wait for its model, or the output is set aside."""
     unit = result.unit
-    if kind in TRANSIENT and unit.lease.attempts < PATIENCE:
+    if kind in NOT_ITS_FAULT and unit.lease.attempts < PATIENCE:
         result.deferred = f"{kind}: {message}"
+        if kind == "access":
+            result.patient, result.retry_in = True, ACCESS_PAUSE_S
         return
     call = result.calls[-1].id
     result.failure = FailureOut(unit.lease.question, item.stage, item.key, kind, message, call)

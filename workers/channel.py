@@ -127,6 +127,9 @@ class Channel:
         elif error.error_class in ("connection", "server"):
             door.gate.failed(address, sent_at, now, error.message[:120])
             door.avoid_address(request.affinity, address)
+        elif error.error_class == "access":
+            door.gate.barred(address, sent_at, now, error.message[:120])
+            door.avoid_address(request.affinity, address)
         else:
             door.gate.succeeded(address, sent_at, now)
 

@@ -30,8 +30,13 @@ CLASSES = {
     ),
     "refused": ClassWords(
         "Refused (4xx)",
-        "The server will not take this request: its words say whether it is the key, the model’s name or the prompt.",
+        "The server will not take this request: its words say what is wrong with it.",
         "Mend what they name, then try again. Unless something changed, the answer will be the same.",
+    ),
+    "access": ClassWords(
+        "No access (401, 403, 404, quota)",
+        "The endpoint does not let us in: the key, the quota or the model’s name. Its questions wait; one call a minute finds out.",
+        "Put right what the server’s words name; the work then goes on by itself.",
     ),
     "length": ClassWords(
         "Cut off at the token cap",

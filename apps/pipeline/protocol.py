@@ -13,13 +13,15 @@ ErrorClass = Literal[
     "connection",  # no connection, reset, timed out, stream cut
     "server",  # 5xx
     "rate_limit",  # 429
-    "refused",  # 400, 401, 403, 404, 422: the server's words; never repeated
+    "refused",  # 400, 422, …: the server will not take this request; never repeated
+    "access",  # 401, 402, 403, 404, no quota, no key: nothing is to be had from the endpoint until a person puts it right
     "length",  # finish_reason=length: the reply was cut at the token cap
     "empty",  # a reply without text
     "schema",  # a reply that does not have the form asked for
 ]
 
 TRANSIENT: frozenset[str] = frozenset({"connection", "server", "rate_limit"})
+NOT_ITS_FAULT: frozenset[str] = TRANSIENT | {"access"}  # says nothing about the request
 
 
 @dataclass(frozen=True, slots=True)

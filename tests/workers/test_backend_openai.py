@@ -112,7 +112,7 @@ async def test_a_server_that_is_not_there():
 
 
 async def test_simulated_endpoints_need_a_simulator():
-    with pytest.raises(ModelError, match=r"refused: .*no simulator is running"):
+    with pytest.raises(ModelError, match=r"access: .*no simulator is running"):
         await OpenAICompatible().complete(request_to(endpoint(base_url="simulated")))
 
 
@@ -174,7 +174,7 @@ async def test_a_missing_or_unusable_key_is_refused_before_anything_is_sent(monk
     if value is not None:
         monkeypatch.setenv("TEST_API_KEY", value)
 
-    with pytest.raises(ModelError, match=f"refused: endpoint one: .*{words}"):
+    with pytest.raises(ModelError, match=f"access: endpoint one: .*{words}"):
         await OpenAICompatible().complete(request_to(endpoint(api_key_env="TEST_API_KEY")))
 
 

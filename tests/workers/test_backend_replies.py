@@ -117,7 +117,7 @@ def outcome(raw: bytes) -> str:
 @pytest.mark.parametrize(
     ("status", "expected"),
     [
-        (301, "refused"), (400, "refused"), (401, "refused"), (403, "refused"), (404, "refused"), (408, "connection"), (413, "refused"), (422, "refused"),
+        (301, "refused"), (400, "refused"), (401, "access"), (403, "access"), (404, "access"), (408, "connection"), (413, "refused"), (422, "refused"),
         (429, "rate_limit"), (500, "server"), (502, "server"), (503, "server"), (504, "server"), (529, "server"),
     ],
 )  # fmt: skip

@@ -238,7 +238,7 @@ async def test_only_the_endpoints_own_key_leaves(
 
 
 async def test_a_missing_key_is_refused_before_anything_is_sent() -> None:
-    with pytest.raises(ModelError, match=r"refused: endpoint one: .*TEST_API_KEY holds no key"):
+    with pytest.raises(ModelError, match=r"access: endpoint one: .*TEST_API_KEY holds no key"):
         await OpenAISDK(lambda e: e.base_url).complete(request_to(endpoint(api_key_env="TEST_API_KEY")))
 
 
@@ -272,7 +272,7 @@ async def test_an_account_without_money_is_not_asked_again(transport: str) -> No
             await backend.complete(request_to(endpoint(transport=transport)))
         await backend.close()
     error = caught.value
-    assert (error.error_class, error.status, error.retry_after) == ("refused", 429, None)
+    assert (error.error_class, error.status, error.retry_after) == ("access", 429, None)
     assert error.message == f"429: {words}"
 
 

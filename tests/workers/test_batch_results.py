@@ -50,7 +50,7 @@ def test_a_reply_is_matched_by_its_custom_id() -> None:
     [
         ({"response": response(400, {"error": {"message": "bad"}})}, "refused", "400: bad", False),
         ({"response": response(429, {"error": {"message": "slow"}})}, "rate_limit", "429: slow", False),
-        ({"response": response(429, {"error": {"code": "insufficient_quota", "message": "pay"}})}, "refused", "429: pay", False),
+        ({"response": response(429, {"error": {"code": "insufficient_quota", "message": "pay"}})}, "access", "429: pay", False),
         ({"response": response(500, None)}, "server", "the server answers 500", False),
         ({"error": {"code": "batch_expired", "message": "too late"}}, "server", "batch_expired: too late", False),
         ({"error": {}}, "server", "the provider did not carry it out", False),

@@ -240,7 +240,7 @@ def ask(scripted: type[ScriptedEngine], answer: tuple[int, str], endpoint: Endpo
 
 
 @pytest.mark.parametrize(
-    ("status", "error_class"), [(400, "refused"), (404, "refused"), (500, "server"), (503, "server")]
+    ("status", "error_class"), [(400, "refused"), (404, "access"), (500, "server"), (503, "server")]
 )
 def test_errors_are_those_of_the_server(scripted: type[ScriptedEngine], status: int, error_class: str) -> None:
     error = ask(scripted, (status, "max_tokens is too large"), offline())

@@ -152,6 +152,25 @@ def test_a_refused_request_is_set_aside_at_once(run: Run) -> None:
     assert check_run(run) == []
 
 
+def test_an_expired_key_sets_nothing_aside_and_is_not_asked_again_and_again(run: Run) -> None:
+    """The key is put right later, and every question is still there."""
+    stopping = threading.Event()
+
+    def no_access(number: int) -> None:
+        if number >= SAMPLES:
+            stopping.set()
+        raise ModelError("access", "401: the key has expired", status=401)
+
+    models = Models(no_access)
+    assert pump(run, models, stopping.is_set) is False
+    assert models.asked <= QUESTIONS * SAMPLES
+    waiting = Task.objects.filter(run=run, lane=lane_of(run))
+    assert set(waiting.values_list("state", "attempts")) == {("ready", 0)}, "no question has used up its patience"
+    assert not Failure.objects.exists()
+    assert set(Call.objects.values_list("error_class", flat=True)) == {"access"}
+    assert check_run(run) == []
+
+
 def test_a_paused_run_is_not_leased(run: Run) -> None:
     pause_run(run=run)
     models = Models()

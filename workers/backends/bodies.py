@@ -46,15 +46,15 @@ def chat_body(request: Request) -> dict[str, Any]:
 
 
 def secret_of(endpoint: EndpointConfig) -> str:
-    """The key in the variable that the endpoint names, empty where it names none. Raises ModelError (refused)."""
+    """The key in the variable that the endpoint names, empty where it names none. Raises ModelError (access)."""
     name = endpoint.api_key_env
     if not name:
         return ""
     secret = os.environ.get(name, "").strip()
     if not secret:
-        raise ModelError("refused", f"endpoint {endpoint.name}: the environment variable {name} holds no key")
+        raise ModelError("access", f"endpoint {endpoint.name}: the environment variable {name} holds no key")
     if not (secret.isascii() and secret.isprintable()):
         raise ModelError(
-            "refused", f"endpoint {endpoint.name}: the key in {name} has characters that no header may hold"
+            "access", f"endpoint {endpoint.name}: the key in {name} has characters that no header may hold"
         )
     return secret

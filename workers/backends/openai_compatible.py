@@ -110,7 +110,7 @@ class _Target:
 
 def _prepare(endpoint: EndpointConfig, base_url: str) -> _Target:
     if base_url == SIMULATED:
-        raise ModelError("refused", f"endpoint {endpoint.name}: its models are simulated, and no simulator is running")
+        raise ModelError("access", f"endpoint {endpoint.name}: its models are simulated, and no simulator is running")
     secret = secret_of(endpoint)
     headers = {"Content-Type": "application/json", "User-Agent": "reasonmed-workbench"}
     if secret:

@@ -67,7 +67,7 @@ class OpenAISDK:
 def open_client(endpoint: EndpointConfig, base_url: str, secret: str) -> AsyncOpenAI:
     """The package's client for an endpoint that listens at `base_url`. Raises ModelError (refused)."""
     if base_url == SIMULATED:
-        raise ModelError("refused", f"endpoint {endpoint.name}: its models are simulated, and no simulator is running")
+        raise ModelError("access", f"endpoint {endpoint.name}: its models are simulated, and no simulator is running")
     azure = endpoint.provider == "azure"
     http = httpx2.AsyncClient(transport=_Transport(endpoint, secret), trust_env=False, follow_redirects=False)
     common: dict[str, Any] = {

@@ -75,7 +75,7 @@ def error_in(status: int, headers: Headers, data: Any, body: bytes = b"", *, sec
     words = _words(data, body, secret)
     message = f"{status}: {words}"[:MAX_WORDS] if words else f"the server answers {status}"
     if _is_out_of_money(data):
-        return ModelError("refused", message, status=status)
+        return ModelError("access", message, status=status)
     return ModelError(error_class_of(status), message, status=status, retry_after=retry_after(headers))
 
 
@@ -92,6 +92,8 @@ def error_class_of(status: int) -> ErrorClass:
         return "rate_limit"
     if status == 408:  # the server gave up waiting for the request
         return "connection"
+    if status in (401, 402, 403, 404):
+        return "access"
     return "server" if status >= 500 else "refused"
 
 

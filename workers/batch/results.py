@@ -14,7 +14,7 @@ from django.db import transaction
 from apps.pipeline.material import load_material
 from apps.pipeline.models import BatchJob, BatchRequest, Task
 from apps.pipeline.outputs import RejectedError
-from apps.pipeline.protocol import TRANSIENT, ModelError, Reply, Request
+from apps.pipeline.protocol import NOT_ITS_FAULT, ModelError, Reply, Request
 from apps.pipeline.stages.base import Material
 from apps.pipeline.store import Batch, Finished, flush
 from apps.reasoning.facts import load_facts, policy_of
@@ -143,7 +143,7 @@ class Taker:
         batch = Batch(context.run)
         unfinished: set[int] = set()
         for row, item, request, kinds in stored:
-            lease = Leased(row.task, context.run.pk, row.question_id, row.seen, kinds_of(kinds, TRANSIENT))
+            lease = Leased(row.task, context.run.pk, row.question_id, row.seen, kinds_of(kinds, NOT_ITS_FAULT))
             unit = Unit(context, lease, [item], material[row.question_id])
             result = self._result(unit, item, request, row, kinds, outcomes[row.custom_id])
             batch.calls += result.calls
@@ -177,7 +177,7 @@ class Taker:
         except (RejectedError, ModelError) as error:
             kind = error.error_class
             again = tries.again(kind, config.schema_retries)
-            if kind in TRANSIENT:
+            if kind in NOT_ITS_FAULT:
                 again = unit.lease.attempts + 1 < PATIENCE
             result.calls.append(book(unit, item, attempt, reply, "retried" if again else "failed", error))
             if not again:

@@ -67,6 +67,10 @@ class Refusals:
         self._sent = self._refused = 0.0
 
 
+BARRED_S = 60.0
+NO_ANSWER = "connection: the model does not answer"
+
+
 class Breaker:
     """Closed, open until `open_until`, or half-open: one call goes through, and its outcome decides.
 
@@ -79,6 +83,7 @@ class Breaker:
         self._opened_at = float("-inf")
         self._probed_at: float | None = None
         self._pause = 0.0
+        self.why = NO_ANSWER
 
     def state(self, now: float) -> str:
         if self.open_until is None:
@@ -127,8 +132,15 @@ class Breaker:
         self.hold(now, max(pause, self._next_pause()))
         return True
 
+    def bar(self, sent_at: float, now: float, why: str) -> None:
+        """Open, as long as a person may need to put something right."""
+        if sent_at >= self._opened_at:
+            self.hold(now, BARRED_S)
+            self.why = why
+
     def hold(self, now: float, seconds: float) -> None:
         """Open for so long."""
+        self.why = NO_ANSWER
         self.open_until = now + seconds
         self._opened_at = now
         self._probed_at = None

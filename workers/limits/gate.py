@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from apps.pipeline.config import EndpointConfig
-from workers.limits.breaker import Breaker, Failures, Refusals
+from workers.limits.breaker import BARRED_S, Breaker, Failures, Refusals
 from workers.limits.concurrency import Concurrency
 from workers.limits.replicas import choose
 from workers.limits.tokens import Outputs
@@ -88,6 +88,16 @@ class Gate:
         if opened:
             log.log(level, "%s: %s does not answer (%s); a pause of %.1f s", self.name, address, words, wait)
 
+    def barred(self, address: str, sent_at: float, now: float, words: str) -> None:
+        """The endpoint does not let us in: a key, a quota or a model's name has to be put right. One call finds out when."""
+        with self._lock:
+            self._leave(address)
+            self._refusals.abandon(sent_at)
+            breaker = self._breakers[address]
+            level = _level(breaker)
+            breaker.bar(sent_at, now, f"access: {words}")
+        log.log(level, "%s: %s gives no access (%s); a pause of %.0f s", self.name, address, words, BARRED_S)
+
     def refused(self, address: str, sent_at: float, now: float, retry_after: float) -> float:
         """A 429. Seconds for which everybody should wait: those named, once most replies are 429; else 0."""
         with self._lock:
@@ -123,7 +133,7 @@ class Gate:
                 return "rate_limit: most replies are 429", self._expected(self._refusals, now, wait)
             waits = [(b.wait(now), b) for b in map(self._breaker, addresses)]
             wait, breaker = min(waits, key=lambda found: found[0], default=(0.0, self._refusals))
-            return ("connection: the model does not answer", self._expected(breaker, now, wait)) if wait else None
+            return (breaker.why, self._expected(breaker, now, wait)) if wait else None
 
     def probing(self, now: float, addresses: Sequence[str]) -> bool:
         """Whether the next call is to find out if the model is back."""

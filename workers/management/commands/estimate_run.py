@@ -53,7 +53,9 @@ class Command(BaseCommand):
             if options["pilot"] is None:
                 return
             if lanes := engine_lanes(config):
-                refuse(f"{', '.join(lanes)}: only run_engine works on these lanes. Name another endpoint for the pilot.")
+                refuse(
+                    f"{', '.join(lanes)}: only run_engine works on these lanes. Name another endpoint for the pilot."
+                )
             name = options["name"] or (options["config"].stem if options["config"] else "run")
             pilot = make_pilot(
                 project=project,
