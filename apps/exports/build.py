@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from apps.exports.card import dataset_card
-from apps.exports.errors import ExportStoppedError, LedgerBrokenError
+from apps.exports.errors import ExportRefusedError, ExportStoppedError, LedgerBrokenError
 from apps.exports.folder import CARD, MANIFEST, SCHEMA_NAME, atomic_folder
 from apps.exports.lineage import PAGE, Asked, read_pages
 from apps.exports.provenance import provenance_of
 from apps.exports.records import Variant, make_record
+from apps.exports.selectors import check_signed_off
 from apps.exports.tally import Tally, manifest_of
 from apps.exports.writers import SHARD_BYTES, FileEntry, Format, JsonlWriter, RecordWriter, open_writer
 from apps.reasoning.models import QuestionState, Run
+from apps.review.records.signoff import refusal
 
 Progress = Callable[[int], None]  # questions done so far
 
@@ -43,8 +45,9 @@ def build_export(
 ) -> dict[str, Any]:
     """Writes the export folder and returns its manifest. The folder appears whole or not at all.
 
-    Raises ExportRefusedError (the place will not do), LedgerBrokenError (a ready question breaks a rule), ExportStoppedError, OSError.
+    Raises ExportRefusedError (the place will not do, or people have not signed off what the run asks for), LedgerBrokenError (a ready question breaks a rule), ExportStoppedError, OSError.
     """
+    check_signed_off(run)
     with atomic_folder(out_dir) as folder, ExitStack() as opened:
         writers = {
             v: opened.enter_context(closing(open_writer(folder, v, format, shard_bytes=limits.shard_bytes)))
@@ -58,6 +61,8 @@ def build_export(
             _write_page(page, tally, writers, trail)
             if progress:
                 progress(tally.questions)
+        if why_not := refusal(tally.sign_offs):
+            raise ExportRefusedError(why_not)
         files = [entry for writer in (*writers.values(), trail) for entry in writer.finish()]
         return _finish(folder, tally, variants, format, files)
 

@@ -138,6 +138,7 @@ def _limitations(manifest: Mapping[str, Any]) -> str:
         "- The texts were written by language models. They read like medical reasoning; they are not medical advice.\n"
         "- A path counts as Correct when the effective label says so: a language model's verdict unless clinicians overrode it. "
         f"{manifest['overridden_records']:,} of {manifest['records']:,} records belong to questions on which a person overrode a verdict.\n"
+        f"{manifest['signed_off_records']:,} of {manifest['records']:,} records were read and accepted by a person as they stand here.\n"
         "- The judge saw the key. It may forgive reasoning that reaches the key by a wrong way.\n"
         "- Keys and facts are those of the source benchmarks; some are disputed or out of date.\n"
         f"- Exported questions that also stand in a held-out set: {overlap['exact']:,} word for word, {overlap['same_stem']:,} with the "

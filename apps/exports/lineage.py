@@ -32,6 +32,8 @@ from apps.reasoning.models import (
     Verdict,
     VerdictSource,
 )
+from apps.review.models_records import Decision, RecordDecision
+from apps.review.records.content import content_hash
 
 PAGE = 200  # questions a read
 PATH_FIELDS = (
@@ -52,6 +54,7 @@ class Kept:
     verdicts: list[Verdict]  # of the kept path, its earlier attempts and the source
     score: RankScore | None
     own_calls: list[Call]  # that wrote, judged or ranked this record's texts
+    signed_by: int | None  # who accepted it, while its content is still what they read
     simulated_stages: list[str]  # with a simulated call anywhere in the lineage, the question's other paths included
 
 
@@ -62,6 +65,7 @@ class Asked:
     row: RunQuestion
     question: Question
     kept: list[Kept] = field(default_factory=list)
+    left_out: int = 0  # records that a person excluded
     tier_verdicts: list[int] = field(default_factory=list)  # current verdicts of the paths that set the tier
 
 
@@ -131,6 +135,8 @@ class _Evidence:
         responses = Response.objects.filter(run=run, path__question_id__in=question_ids, current=True)
         self.responses = {r.path_id: r for r in responses}
         self.calls = self._read_calls(question_ids)
+        decided = RecordDecision.objects.filter(run=run, question_id__in=question_ids, current=True)
+        self.decisions = {d.path_id: d for d in decided.only("path_id", "decision", "content_hash", "by_id")}
 
     def _read_paths(self, question_ids: list[int], chosen: set[int]) -> None:
         """Those that set the tier and this run's rewritings, without texts; the texts of what was chosen."""
@@ -153,7 +159,9 @@ class _Evidence:
         base = [p for p in self.paths_of[question_id] if p.origin in BASE_ORIGINS and p.run_id == self.run.paths_run_id]
         asked.tier_verdicts = [v.pk for p in base for v in self.verdicts[p.pk]]
         shared = self._calls_of(*base, *(v for p in base for v in self.verdicts[p.pk]), *self._scores_of(base))
-        asked.kept = [self._kept(asked, selection, shared) for selection in self.selections[question_id]]
+        leaving = [s for s in self.selections[question_id] if not self._excluded(s)]
+        asked.left_out = len(self.selections[question_id]) - len(leaving)
+        asked.kept = [self._kept(asked, selection, shared) for selection in leaving]
         if not asked.kept or len(asked.kept) != asked.row.records:
             raise LedgerBrokenError(
                 _said(asked, f"counts {asked.row.records} records but {len(asked.kept)} paths are kept")
@@ -180,8 +188,20 @@ class _Evidence:
             verdicts=verdicts,
             score=scores[0] if scores else None,
             own_calls=own,
+            signed_by=self._signed_by(asked.question, path, response),
             simulated_stages=sorted({c.stage for c in (*own, *shared) if c.simulated}),
         )
+
+    def _excluded(self, selection: Selection) -> bool:
+        decision = self.decisions.get(selection.path_id or 0)
+        return decision is not None and decision.decision == Decision.EXCLUDED
+
+    def _signed_by(self, question: Question, path: ReasoningPath, response: Response) -> int | None:
+        decision = self.decisions.get(path.pk)
+        if decision is None or decision.decision != Decision.ACCEPTED:
+            return None
+        same = decision.content_hash == content_hash(question, cot=path.text, response=response.text)
+        return decision.by_id if same else None
 
     def _check(self, asked: Asked, path: ReasoningPath) -> None:
         """Invariant 4: what leaves was judged Correct, is not disputed or replaced, and its response states the key."""

@@ -33,6 +33,7 @@ def provenance_of(asked: Asked, kept: Kept, *, number: int) -> dict[str, Any]:
             "by": pseudonym(kept.response.author_id) if kept.response.author_id else None,
             **_call(kept.response.call_id, calls),
         },
+        "signed_off": pseudonym(kept.signed_by) if kept.signed_by else None,
         "verdicts": [_verdict(v, calls) for v in kept.verdicts],
         "tier_verdicts": asked.tier_verdicts,
         "calls": [str(c.pk) for c in kept.own_calls],

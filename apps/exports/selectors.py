@@ -8,6 +8,7 @@ from uuid import UUID
 
 from django.db.models import Count, Q, QuerySet, Sum
 
+from apps.exports.errors import ExportRefusedError
 from apps.exports.folder import MANIFEST
 from apps.exports.models import Snapshot
 from apps.exports.records import Variant
@@ -15,6 +16,7 @@ from apps.exports.tally import HELD_OUT
 from apps.exports.writers import FileEntry
 from apps.questions.models import Project
 from apps.reasoning.models import QuestionState, Run, RunQuestion, Tier
+from apps.review.records.signoff import SignOff, count_signed_off, refusal, sign_offs
 
 
 @dataclass(slots=True)
@@ -35,6 +37,8 @@ class Preview:
     """What an export of the run would hold if it were built now. Waiting + excluded + ready = questions."""
 
     rows: dict[str, PreviewRow] = field(default_factory=dict)
+    tier_records: Counter[str] = field(default_factory=Counter)
+    sign_offs: list[SignOff] = field(default_factory=list)  # of the tiers for which the run asks for it
     left_out: Counter[tuple[str, str]] = field(default_factory=Counter)  # (state, reason) → questions
 
     @property
@@ -52,6 +56,11 @@ class Preview:
     @property
     def tier_counts(self) -> list[int]:
         return [sum(row.tiers[tier] for row in self.rows.values()) for tier in Tier.values]
+
+    @property
+    def refusal(self) -> str:
+        """Why an export would be refused now; "" where it would not."""
+        return refusal(self.sign_offs)
 
     @property
     def reasons(self) -> list[tuple[str, str, int]]:
@@ -76,10 +85,22 @@ def preview_export(run: Run) -> Preview:
             row.ready += count
             row.records += records
             row.tiers[tier] += count
+            preview.tier_records[tier] += records
         else:
             preview.left_out[state, reason] += count
     preview.rows = dict(sorted(preview.rows.items()))
+    if required := run.config.get("sign_off"):
+        preview.sign_offs = sign_offs(required, records=preview.tier_records, signed=count_signed_off(run))
     return preview
+
+
+def check_signed_off(run: Run) -> None:
+    """Raises ExportRefusedError while people have accepted less than the run asks for, before anything is written.
+
+    The builder looks again at each record's content.
+    """
+    if run.config.get("sign_off") and (why_not := preview_export(run).refusal):
+        raise ExportRefusedError(why_not)
 
 
 def snapshots_of(project: Project) -> QuerySet[Snapshot]:

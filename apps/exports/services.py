@@ -18,6 +18,7 @@ from apps.exports.build import build_export
 from apps.exports.errors import ExportRefusedError, ExportStoppedError, LedgerBrokenError
 from apps.exports.models import ExportState, Snapshot
 from apps.exports.records import parse_variants
+from apps.exports.selectors import check_signed_off
 from apps.exports.writers import FORMATS
 from apps.reasoning.models import Run, RunQuestion
 
@@ -29,13 +30,14 @@ PROGRESS_SECONDS = 0.5
 
 @transaction.atomic
 def create_export(*, run: Run, variants: Iterable[str], format: str, created_by: User | None = None) -> Snapshot:
-    """Orders an export, to be built by a worker. Raises ExportRefusedError when what is asked for makes no sense."""
+    """Orders an export, to be built by a worker. Raises ExportRefusedError for what makes no sense, or is not signed off."""
     try:
         chosen = parse_variants(variants)
     except ValueError as error:
         raise ExportRefusedError(f"{str(error).capitalize()}.") from error
     if format not in FORMATS:
         raise ExportRefusedError(f"No such format: {format}. Choose jsonl or parquet.")
+    check_signed_off(run)
     Run.objects.select_for_update().get(pk=run.pk)  # one number each, also for two orders at once
     last = Snapshot.objects.filter(run=run).aggregate(last=Max("number"))["last"] or 0
     return Snapshot.objects.create(

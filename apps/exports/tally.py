@@ -12,6 +12,7 @@ from apps.exports.writers import FileEntry, Format
 from apps.pipeline.models import Call
 from apps.questions.models import Question
 from apps.reasoning.models import QuestionState, Run, Tier
+from apps.review.records.signoff import SignOff, sign_offs
 
 HELD_OUT = "held_out"  # why a ready question stays: it is held out and the run does not allow that
 WRITING_STAGES = ("generate", "refine", "regenerate", "summarise", "import")  # whose texts leave
@@ -23,7 +24,11 @@ class Tally:
     def __init__(self, run: Run) -> None:
         self.run = run
         self.questions = self.exported = self.records = self.held_out_records = 0
-        self.people_overrode = 0  # records of questions on which a person overrode a judge
+        self.people_overrode = (
+            0  # records of questions on which a person overrode a judge, set the tier or chose the paths
+        )
+        self.signed_off: Counter[str] = Counter()  # tier → records a person accepted as they leave
+        self.left_out = 0  # records a person excluded, of exported questions
         self.excluded: Counter[str] = Counter()
         self.waiting: Counter[str] = Counter()
         self.simulated = 0
@@ -53,6 +58,7 @@ class Tally:
         row["questions"] += 1
         if state == QuestionState.READY:
             self.exported += 1
+            self.left_out += asked.left_out
             row["exported"] += 1
             self.tiers[asked.row.tier, "questions"] += 1
         else:
@@ -62,6 +68,7 @@ class Tally:
         self.records += 1
         self.held_out_records += asked.question.held_out
         self.people_overrode += asked.row.overridden
+        self.signed_off[asked.row.tier] += kept.signed_by is not None
         self.simulated += bool(kept.simulated_stages)
         self.simulated_by_stage.update(kept.simulated_stages)
         self.tiers[asked.row.tier, "records"] += 1
@@ -84,6 +91,11 @@ class Tally:
 
     def _terms_of(self, call: Call) -> str:
         return self._terms.get((call.run_id, call.endpoint), NO_TERMS)
+
+    @property
+    def sign_offs(self) -> list[SignOff]:
+        records = {tier: self.tiers[tier, "records"] for tier in Tier.values}
+        return sign_offs(self.run.config.get("sign_off") or {}, records=records, signed=self.signed_off)
 
     @property
     def warnings(self) -> list[str]:
@@ -141,6 +153,11 @@ def manifest_of(
         "held_out_records": tally.held_out_records,
         "held_out_overlap": {k: tally.overlap[k] for k in ("exact", "same_stem")},
         "overridden_records": tally.people_overrode,
+        "signed_off_records": tally.signed_off.total(),
+        "sign_off": {
+            s.tier: {"required": s.share, "records": s.records, "signed_off": s.signed} for s in tally.sign_offs
+        },
+        "records_excluded_by_people": tally.left_out,
         "models": [
             {"stage": stage, "model": model, "terms": terms, "records": n}
             for (stage, model, terms), n in sorted(tally.models.items(), key=_by_stage)

@@ -243,6 +243,9 @@ class RunConfig(Frozen):
     label_policy: Literal["single", "two"] = "single"
     unjudged_policy: Literal["wait", "count_as_error", "exclude"] = "wait"
     schema_retries: Annotated[int, Field(ge=0, le=10)] = 2
+    sign_off: dict[
+        Literal["easy", "medium", "difficult"], Annotated[float, Field(ge=0, le=1)]
+    ] = {}  # share of a tier's records that people must accept before an export
     prompts: dict[str, str] = {}
     paths_from: str = ""  # the run whose paths are judged, filled in at creation
     imported: bool = False  # the paths came from a file: no generator is asked, and none needs an endpoint

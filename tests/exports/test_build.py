@@ -331,7 +331,7 @@ def test_a_card_cannot_be_bent_by_names(tmp_path):
 def test_a_page_takes_a_fixed_number_of_queries(django_assert_num_queries):
     run = make_finished_run(8)
 
-    with django_assert_num_queries(11):
+    with django_assert_num_queries(12):
         assert sum(len(page) for page in read_pages(run, page=50)) == 8
 
 
