@@ -13,6 +13,7 @@ from tests.faults.instance import ROOT, Instance, free_port, kill, wait_for
 
 pytestmark = pytest.mark.engine
 QUESTIONS = 4
+MANY = 20  # a lane long enough to be killed in the middle
 START = f"""
 from apps.pipeline.services import start_run
 from apps.reasoning.models import Run
@@ -48,7 +49,7 @@ def test_a_killed_worker_leaves_no_engine_and_its_work_to_the_next(instance: Ins
     """The generators' lane alone: its judge is never up."""
     offline = endpoint("offline", base_url="served", transport="engine", max_in_flight=1, serve=serve_table(vllm.model))
     nowhere = endpoint("nowhere", base_url=f"http://127.0.0.1:{free_port()}/v1")
-    create_run(instance, write_config(instance.var, offline, nowhere, generators="offline", rest="nowhere"), QUESTIONS)
+    create_run(instance, write_config(instance.var, offline, nowhere, generators="offline", rest="nowhere"), MANY)
     instance.manage("shell", "-c", START)
     engine = start_engine(instance)
     wait_for(lambda: calls(instance, engine) >= 4, "calls through the engine")
@@ -63,7 +64,7 @@ def test_a_killed_worker_leaves_no_engine_and_its_work_to_the_next(instance: Ins
     wait_for(lambda: calls(instance, engine) > 0 and instance.count(done) == 0, "the end of the lane")
     engine.terminate()
     assert engine.wait(60) == 0, instance.log("run_engine")
-    assert_each_path_once(instance, QUESTIONS)
+    assert_each_path_once(instance, MANY)
 
 
 def test_an_engine_that_cannot_start_says_why(instance: Instance, vllm: VllmServer) -> None:
