@@ -232,7 +232,7 @@ class MyProgressOut(Schema):
     active_ms: int
     gold_judged: int
     gold_agreed: int
-    disagreed_with_judge: int
+    disagreed_today: int
 
 
 class QueueProgressOut(Schema):

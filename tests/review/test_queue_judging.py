@@ -333,7 +333,7 @@ def test_progress_is_ones_own_and_time_of_others_an_aggregate_of_five():
         assert queue_progress(queue).active_ms is None
         judge(claim, Said(label="error", comment="No.", active_ms=30_000))
     mine = my_progress(people[0], queue=queue)
-    assert (mine.judged_today, mine.judged, mine.active_ms, mine.pace, mine.disagreed_with_judge) == (
+    assert (mine.judged_today, mine.judged, mine.active_ms, mine.pace, mine.disagreed_today) == (
         1, 1, 30_000, 120.0, int(Verdict.objects.get(source="judge", path=queue.items.get(position=1).path).label != "error"),
     )  # fmt: skip
     found = queue_progress(queue)

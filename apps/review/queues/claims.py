@@ -24,7 +24,7 @@ WAIT = "FOR NO KEY UPDATE OF i"  # when all that is free is being handed out at 
 # the lock; a subquery over the claims would be answered from before. `free_at` may be early, never late.
 _CANDIDATE = """
 SELECT i.id FROM review_queueitem i
-WHERE i.queue_id = %(queue)s AND i.open AND (i.taken < %(overlap)s OR i.free_at <= %(now)s)
+WHERE i.queue_id = %(queue)s AND i.open AND i.position > %(after)s AND (i.taken < %(overlap)s OR i.free_at <= %(now)s)
   AND i.id <> ALL(%(passed)s)
   AND NOT EXISTS (SELECT 1 FROM review_claim c WHERE c.item_id = i.id AND c.reviewer_id = %(reviewer)s
                   AND c.state <> 'released')
@@ -46,8 +46,9 @@ def claim_next(*, queue: ReviewQueue, reviewer: User, prefetch: int = 1) -> list
             cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [queue.pk % 2**31, reviewer.pk % 2**31])
         claims = _resume(queue, reviewer, 1 + prefetch)
         passed: list[int] = []
+        after = _last_position(queue, reviewer)
         while len(claims) < 1 + prefetch:
-            item = _candidate(queue, reviewer, passed, LOCK)
+            item = _candidate(queue, reviewer, passed, LOCK, after) or _candidate(queue, reviewer, passed, LOCK)
             if item is None and not claims:  # holding no item, one may wait for one
                 item = _candidate(queue, reviewer, passed, WAIT)
             if item is None:
@@ -119,6 +120,7 @@ def own_claim(item: QueueItem, reviewer: User) -> Claim:
     claim = Claim.objects.select_for_update(no_key=True).filter(item=item, reviewer=reviewer).first()
     if claim is None:
         raise ItemLost("You do not hold this item. Take the next one from the queue.")
+    claim.item, claim.reviewer = item, reviewer
     return claim
 
 
@@ -231,12 +233,20 @@ def _resume(queue: ReviewQueue, reviewer: User, most: int) -> list[Claim]:
     return found
 
 
-def _candidate(queue: ReviewQueue, reviewer: User, passed: Sequence[int], lock: str) -> QueueItem | None:
+def _candidate(
+    queue: ReviewQueue, reviewer: User, passed: Sequence[int], lock: str, after: int = 0
+) -> QueueItem | None:
     """The first item that seems to have a place for the person, locked."""
     with connection.cursor() as cursor:
-        cursor.execute(_CANDIDATE + lock, _parameters(queue, reviewer) | {"passed": list(passed)})
+        cursor.execute(_CANDIDATE + lock, _parameters(queue, reviewer) | {"passed": list(passed), "after": after})
         row = cursor.fetchone()
     return QueueItem.objects.select_related("queue__run__project").get(pk=row[0]) if row else None
+
+
+def _last_position(queue: ReviewQueue, reviewer: User) -> int:
+    """Where the person finished last: the search goes on from there, and begins anew only when nothing is behind it."""
+    finished = Claim.objects.filter(reviewer=reviewer, item__queue=queue, finished_at__isnull=False)
+    return finished.order_by("-finished_at").values_list("item__position", flat=True).first() or 0
 
 
 def _take(item: QueueItem, queue: ReviewQueue, reviewer: User) -> Claim | None:

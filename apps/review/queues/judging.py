@@ -117,8 +117,9 @@ def _write(
         if parsed is None:
             raise QueueError("Send an idempotency key with each judgment.", field="idempotency_key")
         with transaction.atomic():
-            runs, _ = lock_path(run=queue.run, path=path)
+            runs, row = lock_path(run=queue.run, path=path)
             locked = lock_item(item.pk)
+            locked.path, locked.question = path, row.question  # read once
             if (saved := _saved(parsed, locked, reviewer)) is not None:
                 return _replay(saved)
             claim = _checked_claim(locked, reviewer, token, expected_version, undo=checked is None)

@@ -87,7 +87,7 @@ class MyProgress:
     active_ms: int
     gold_judged: int
     gold_agreed: int
-    disagreed_with_judge: int
+    disagreed_today: int  # items of today on which they differ from the judge
 
 
 def my_progress(reviewer: User, *, queue: ReviewQueue | None = None, project: Project | None = None) -> MyProgress:
@@ -111,7 +111,7 @@ def my_progress(reviewer: User, *, queue: ReviewQueue | None = None, project: Pr
         active_ms=time["ever"] or 0,
         gold_judged=len(gold_pairs),
         gold_agreed=sum(label == right for label, right in gold_pairs),
-        disagreed_with_judge=_disagreed(judged),
+        disagreed_today=_disagreed(judged.filter(finished_at__gte=midnight)),
     )
 
 
