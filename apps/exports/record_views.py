@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from datetime import datetime
+from uuid import uuid4
 
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
@@ -17,6 +18,8 @@ from apps.reasoning.desk import Desk, PathView
 from apps.reasoning.models import Response, Selection, Verdict, VerdictSource
 from apps.reasoning.text import split_stem
 from apps.reasoning.views.desk import desk_of
+from apps.review.models_records import RecordDecision
+from apps.review.records.decisions import Record
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,7 @@ def record(request: HttpRequest, run_id: int, uid: str, slot: int) -> HttpRespon
         if made and response
         else None
     )
+    decision = RecordDecision.objects.filter(run=desk.run, path=view.path, current=True).select_related("by").first()
     lineage = steps(desk, selection, view, response)
     context = {
         "desk": desk,
@@ -59,6 +63,8 @@ def record(request: HttpRequest, run_id: int, uid: str, slot: int) -> HttpRespon
         "view": view,
         "response": response,
         "record": text,
+        "decided": Record(desk.run, desk.question, selection, view.path, response, decision),
+        "key": uuid4(),
         "json": json.dumps(text, ensure_ascii=False, indent=1) if text else "",
         "variant": chosen,
         "variants": [(v, TITLES[v]) for v in VARIANTS],

@@ -41,6 +41,8 @@ def page_addresses(world: World) -> dict[str, str]:
         "run_question": reverse("run_question", args=(run, uid)),
         "compare": compare,
         "record": reverse("record", args=(run, uid, world.record.slot)),
+        "record_change": reverse("record_change", args=(run, uid, "return")) + f"?slot={world.record.slot}",
+        "stale": reverse("stale", args=(run,)),
         "paths": reverse("paths"),
         "path": reverse("path", args=(run, world.path.pk)),
         "override": reverse("override", args=(run, world.path.pk)),
@@ -59,6 +61,15 @@ def write_addresses(world: World) -> dict[str, tuple[str, dict[str, str]]]:
         "failures_retry": (reverse("failures_retry", args=(world.run.pk,)), {"failure": "0"}),
         "remake": (reverse("remake", args=(world.run.pk, world.row.question.uid)), {}),
         "override": (reverse("override", args=(world.run.pk, world.path.pk)), {}),
+        "record_change": (
+            reverse("record_change", args=(world.run.pk, world.row.question.uid, "tier")),
+            {"do": "save"},
+        ),
+        "record_accept": (
+            reverse("record_accept", args=(world.run.pk, world.row.question.uid, world.record.slot)),
+            {"hash": "another"},
+        ),
+        "stale": (reverse("stale", args=(world.run.pk,)), {"do": "chosen"}),
         "run_new": (reverse("run_new"), {}),
         "run_budget": (reverse("run_budget", args=(world.run.pk,)), {"hard": "-1"}),
         "export_new": (reverse("export_new"), {}),
@@ -69,4 +80,6 @@ ROLES_TO_READ = dict.fromkeys(("overview", "run", "runs", "prompt", "questions",
 ROLES_TO_WRITE = {
     "run_action": {CURATOR}, "failures_retry": {CURATOR}, "remake": {CURATOR}, "override": JUDGES, "run_new": {CURATOR}, "run_budget": {CURATOR}, "export_new": {CURATOR},
 }  # fmt: skip
+ROLES_TO_READ |= {"record_change": JUDGES, "stale": JUDGES}
+ROLES_TO_WRITE |= {"record_change": JUDGES, "record_accept": JUDGES, "stale": {CURATOR}}
 ELSEWHERE = {"logout", "export", "export_file"}  # logout is anyone's; the others have their tests beside the exports

@@ -34,6 +34,7 @@ NAV = (
             "key_conflicts",
             "held_out",
             "record",
+            "record_change",
             "compare",
             "override",
         },
@@ -41,7 +42,7 @@ NAV = (
     ("paths", "Paths", {"paths"}),
     ("agreement", "Agreement", {"agreement"}),
     ("exports", "Exports", {"exports", "export", "export_new"}),
-    ("runs", "Runs", {"runs", "run_new", "run_cancel"}),
+    ("runs", "Runs", {"runs", "run_new", "run_cancel", "stale"}),
 )
 
 
