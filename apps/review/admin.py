@@ -2,6 +2,7 @@ from django.contrib import admin
 
 from apps.questions.admin_access import ReadOnlyAdmin
 from apps.review.models import Claim, Judgment, QuestionFlag, QueueItem, ReviewQueue, Skip
+from apps.review.models_records import Comment, Mention, ReasonMark, RecordDecision, RecordOverride
 
 
 @admin.register(ReviewQueue)
@@ -76,4 +77,12 @@ class QuestionFlagAdmin(ReadOnlyAdmin):
     list_select_related = ("question", "reviewer", "resolved_by")
     list_filter = ("state", "kind")
     search_fields = ("question__uid",)
+    ordering = ("-id",)
+
+
+@admin.register(RecordOverride, RecordDecision, ReasonMark, Comment, Mention)
+class SaidAdmin(ReadOnlyAdmin):
+    """What people decide about records and write to each other."""
+
+    list_display = ("id", "__str__")
     ordering = ("-id",)

@@ -104,7 +104,8 @@ def lock_path(*, run: Run, path: ReasoningPath) -> tuple[list[Run], RunQuestion]
     runs = runs_using(run=run, path=path)
     for used_in in runs:
         lock_questions(run=used_in, question_ids=[path.question_id])
-    return runs, RunQuestion.objects.select_related("question").get(run=run, question_id=path.question_id)
+    rows = RunQuestion.objects.select_related("question").defer("question__search")
+    return runs, rows.get(run=run, question_id=path.question_id)
 
 
 def record_verdict(

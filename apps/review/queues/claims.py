@@ -9,7 +9,6 @@ from typing import Any
 
 from django.contrib.auth.models import User
 from django.db import connection, transaction
-from django.db.models import Count, Min, Q
 from django.utils import timezone
 
 from apps.review.models import Claim, ClaimState, QueueItem, QueueState, ReviewQueue, Skip, SkipReason
@@ -23,7 +22,7 @@ WAIT = "FOR NO KEY UPDATE OF i"  # when all that is free is being handed out at 
 # `taken` and `free_at` are columns of the row that is locked, so PostgreSQL looks at them again as they are once it has
 # the lock; a subquery over the claims would be answered from before. `free_at` may be early, never late.
 _CANDIDATE = """
-SELECT i.id FROM review_queueitem i
+SELECT i.* FROM review_queueitem i
 WHERE i.queue_id = %(queue)s AND i.open AND i.position > %(after)s AND (i.taken < %(overlap)s OR i.free_at <= %(now)s)
   AND i.id <> ALL(%(passed)s)
   AND NOT EXISTS (SELECT 1 FROM review_claim c WHERE c.item_id = i.id AND c.reviewer_id = %(reviewer)s
@@ -107,8 +106,12 @@ def admit(queue: ReviewQueue, user: User) -> None:
         raise NotAdmitted("This queue is for other people; ask its curator.")
 
 
-def lock_item(item_id: int) -> QueueItem:
-    """The item as it is, locked. Locks are taken in the order: questions, items, claims."""
+def lock_item(item_id: int, queue: ReviewQueue | None = None) -> QueueItem:
+    """The item as it is, locked. Locks are taken in the order: questions, items, claims. `queue`: its own, if at hand."""
+    if queue is not None:
+        item = QueueItem.objects.select_for_update(no_key=True).get(pk=item_id, queue=queue)
+        item.queue = queue
+        return item
     return (
         QueueItem.objects.select_for_update(no_key=True, of=("self",))
         .select_related("queue__run__project")
@@ -136,16 +139,20 @@ def hold_place(item: QueueItem, claim: Claim) -> int:
     return claim.slot
 
 
+_SETTLE = """
+UPDATE review_queueitem i SET taken = c.taken, done = c.done, free_at = c.free_at,
+  open = NOT i.set_aside AND c.done < %(overlap)s
+FROM (SELECT count(*) AS taken, count(*) FILTER (WHERE state = 'judged') AS done,
+             min(expires_at) FILTER (WHERE state = 'live') AS free_at
+      FROM review_claim WHERE item_id = %(item)s AND slot IS NOT NULL) c
+WHERE i.id = %(item)s RETURNING i.taken, i.done, i.free_at, i.open"""
+
+
 def settle_item(item: QueueItem) -> None:
     """Bring the item's counts in line with its claims; the item is locked."""
-    held = Claim.objects.filter(item=item, slot__isnull=False)
-    live = Q(state=ClaimState.LIVE)
-    now = held.aggregate(
-        taken=Count("pk"), done=Count("pk", filter=Q(state=ClaimState.JUDGED)), free_at=Min("expires_at", filter=live)
-    )
-    item.taken, item.done, item.free_at = now["taken"], now["done"], now["free_at"]
-    item.open = not item.set_aside and item.done < item.queue.overlap
-    item.save(update_fields=["taken", "done", "free_at", "open"])
+    with connection.cursor() as cursor:
+        cursor.execute(_SETTLE, {"overlap": item.queue.overlap, "item": item.pk})
+        item.taken, item.done, item.free_at, item.open = cursor.fetchone()
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,35 +219,39 @@ def _ways_out(queue: ReviewQueue, reviewer: User) -> dict[str, Any]:
 
 def _resume(queue: ReviewQueue, reviewer: User, most: int) -> list[Claim]:
     """Live claims of the person, the current one first, kept for another LEASE; one whose place is gone is dropped."""
-    claims = Claim.objects.filter(item__queue=queue, reviewer=reviewer, state=ClaimState.LIVE, item__set_aside=False)
-    wanted = list(claims.order_by("claimed_at", "item__position").values_list("item_id", flat=True)[:most])
-    items = {item_id: lock_item(item_id) for item_id in sorted(wanted)}
-    found: list[Claim] = []
-    for item_id in wanted:
-        item, claim = items[item_id], own_claim(items[item_id], reviewer)
-        if claim.state != ClaimState.LIVE or item.set_aside:
-            continue
-        try:
-            hold_place(item, claim)
-        except ItemLost:
-            Claim.objects.filter(pk=claim.pk).update(state=ClaimState.RELEASED)
-            continue
-        claim.expires_at = timezone.now() + LEASE
-        claim.save(update_fields=["slot", "expires_at"])
-        settle_item(item)
-        claim.item = item
-        found.append(claim)
+    live = Claim.objects.filter(item__queue=queue, reviewer=reviewer, state=ClaimState.LIVE, item__set_aside=False)
+    for item_id in live.filter(slot__isnull=True).order_by("item").values_list("item_id", flat=True):
+        _take_again(lock_item(item_id, queue), reviewer)
+    held = live.filter(slot__isnull=False).select_related("item").order_by("claimed_at", "item__position")
+    # one that is locked is being saved, released or set aside at this moment
+    found = list(held.select_for_update(no_key=True, skip_locked=True, of=("self",))[:most])
+    until = timezone.now() + LEASE
+    Claim.objects.filter(pk__in=[claim.pk for claim in found]).update(expires_at=until)
+    for claim in found:
+        claim.expires_at, claim.item.queue, claim.reviewer = until, queue, reviewer
     return found
+
+
+def _take_again(item: QueueItem, reviewer: User) -> None:
+    """A free place for a claim that lost its own, else the end of the claim."""
+    claim = own_claim(item, reviewer)
+    if claim.state != ClaimState.LIVE or claim.slot is not None:
+        return
+    claim.slot, claim.expires_at = _free_slot(item), timezone.now() + LEASE
+    claim.state = ClaimState.LIVE if claim.slot is not None else ClaimState.RELEASED
+    claim.save(update_fields=["slot", "state", "expires_at"])
+    settle_item(item)
 
 
 def _candidate(
     queue: ReviewQueue, reviewer: User, passed: Sequence[int], lock: str, after: int = 0
 ) -> QueueItem | None:
     """The first item that seems to have a place for the person, locked."""
-    with connection.cursor() as cursor:
-        cursor.execute(_CANDIDATE + lock, _parameters(queue, reviewer) | {"passed": list(passed), "after": after})
-        row = cursor.fetchone()
-    return QueueItem.objects.select_related("queue__run__project").get(pk=row[0]) if row else None
+    parameters = _parameters(queue, reviewer) | {"passed": list(passed), "after": after}
+    item = next(iter(QueueItem.objects.raw(_CANDIDATE + lock, parameters)), None)
+    if item is not None:
+        item.queue = queue
+    return item
 
 
 def _last_position(queue: ReviewQueue, reviewer: User) -> int:
@@ -255,11 +266,9 @@ def _take(item: QueueItem, queue: ReviewQueue, reviewer: User) -> Claim | None:
     claim = None
     if slot is not None:
         now = timezone.now()
-        claim, _ = Claim.objects.update_or_create(
-            item=item,
-            reviewer=reviewer,
-            defaults={"state": ClaimState.LIVE, "slot": slot, "claimed_at": now, "expires_at": now + LEASE},
-        )
+        fields = {"state": ClaimState.LIVE, "slot": slot, "claimed_at": now, "expires_at": now + LEASE}
+        mine = Claim.objects.filter(item=item, reviewer=reviewer)
+        claim = mine.get() if mine.update(**fields) else Claim.objects.create(item=item, reviewer=reviewer, **fields)
         claim.item = item
     settle_item(item)
     return claim

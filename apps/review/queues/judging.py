@@ -118,7 +118,7 @@ def _write(
             raise QueueError("Send an idempotency key with each judgment.", field="idempotency_key")
         with transaction.atomic():
             runs, row = lock_path(run=queue.run, path=path)
-            locked = lock_item(item.pk)
+            locked = lock_item(item.pk, queue)
             locked.path, locked.question = path, row.question  # read once
             if (saved := _saved(parsed, locked, reviewer)) is not None:
                 return _replay(saved)
