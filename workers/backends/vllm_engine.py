@@ -11,7 +11,7 @@ import os
 import threading
 import time
 from collections.abc import Coroutine
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Any, TypeVar
 
 from apps.pipeline.config import EndpointConfig
@@ -127,7 +127,8 @@ class Engine:
 
     def stop(self) -> None:
         if self._thread.is_alive():
-            self.submit(self._opened.aclose()).result(STOP_S)
+            with suppress(TimeoutError):  # what hangs is ended by the warden, with this process
+                self.submit(self._opened.aclose()).result(STOP_S)
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join(STOP_S)
 
