@@ -71,7 +71,9 @@ class PathView:
 
     @property
     def people(self) -> list[Verdict]:
-        return [v for v in self.verdicts if v.source != VerdictSource.JUDGE and v.current]
+        """What people say now; not what they took back."""
+        said = [v for v in self.verdicts if v.source != VerdictSource.JUDGE and v.current]
+        return [v for v in said if v.label != Label.UNJUDGED]
 
     @property
     def contradiction(self) -> bool:

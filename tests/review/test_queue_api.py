@@ -119,6 +119,13 @@ def test_refusals_name_the_field():
     assert not Judgment.objects.exists()
 
 
+def test_what_postgresql_cannot_keep_is_left_out_of_a_comment():
+    queue, me = make_queue(questions=1), Person()
+    item = me.claim(queue)["items"][0]
+    said = me.judge(item, label="error", comment="Insulin\x00 at 3.1.")
+    assert said["judgment"]["comment"] == "Insulin at 3.1."
+
+
 def test_a_queue_for_others_is_not_there_and_curators_see_but_do_not_judge():
     queue = make_queue(questions=1, role="adjudicator")
     Person().post(f"/queues/{queue.pk}/claim", 404)

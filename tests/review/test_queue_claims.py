@@ -10,6 +10,7 @@ import pytest
 from django.db import IntegrityError, transaction
 from django.utils import timezone
 
+from apps.reasoning.models import ReasoningPath
 from apps.review.models import Claim, ClaimState, QueueItem
 from apps.review.queues import claims
 from apps.review.queues.build import set_queue_state
@@ -116,6 +117,13 @@ def test_release_gives_items_to_others_and_leaves_judgments():
     assert release_item(item=item_of(claim)) == 0
     assert QueueItem.objects.get(pk=claim.item_id).done == 1
     assert claim_one(queue, one).item.position == 2
+
+
+def test_a_path_that_was_replaced_is_not_handed_out():
+    queue = make_queue()
+    first = queue.items.get(position=1)
+    ReasoningPath.objects.filter(pk=first.path_id).update(current=False)
+    assert claim_one(queue, make_user()).item.position == 2
 
 
 def test_only_those_it_is_for_get_items():

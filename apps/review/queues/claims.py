@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from apps.review.models import Claim, ClaimState, QueueItem, QueueState, ReviewQueue, Skip, SkipReason
 from apps.review.queues.errors import ItemLost, NotAdmitted, QueueError
+from apps.review.queues.said import clean_text
 
 LEASE = timedelta(minutes=10)  # without a heartbeat; pages send one a minute
 HEARTBEAT_S = 60
@@ -25,6 +26,7 @@ _CANDIDATE = """
 SELECT i.* FROM review_queueitem i
 WHERE i.queue_id = %(queue)s AND i.open AND i.position > %(after)s AND (i.taken < %(overlap)s OR i.free_at <= %(now)s)
   AND i.id <> ALL(%(passed)s)
+  AND EXISTS (SELECT 1 FROM reasoning_reasoningpath p WHERE p.id = i.path_id AND p.current)
   AND NOT EXISTS (SELECT 1 FROM review_claim c WHERE c.item_id = i.id AND c.reviewer_id = %(reviewer)s
                   AND c.state <> 'released')
   AND NOT EXISTS (SELECT 1 FROM reasoning_verdict v WHERE v.path_id = i.path_id AND v.project_id = %(project)s
@@ -80,7 +82,7 @@ def skip_item(*, item: QueueItem, reviewer: User, reason: str, note: str = "") -
         if claim.state == ClaimState.JUDGED:
             raise QueueError("You have judged this item. Undo that first.")
         skip, _ = Skip.objects.get_or_create(
-            item=locked, reviewer=reviewer, defaults={"reason": reason, "note": note[:500]}
+            item=locked, reviewer=reviewer, defaults={"reason": reason, "note": clean_text(note)[:500]}
         )
         now = timezone.now()
         Claim.objects.filter(pk=claim.pk).update(state=ClaimState.SKIPPED, slot=None, finished_at=now)
@@ -203,6 +205,7 @@ SELECT count(*) FILTER (WHERE NOT held), count(*) FILTER (WHERE held), min(until
             AND (c.state = 'judged' OR c.expires_at > %(now)s)) >= %(overlap)s AS held,
          (SELECT min(c.expires_at) FROM review_claim c WHERE c.item_id = i.id AND c.slot IS NOT NULL AND c.state = 'live') AS until
   FROM review_queueitem i WHERE i.queue_id = %(queue)s AND i.open
+    AND EXISTS (SELECT 1 FROM reasoning_reasoningpath p WHERE p.id = i.path_id AND p.current)
     AND NOT EXISTS (SELECT 1 FROM review_claim c WHERE c.item_id = i.id AND c.reviewer_id = %(reviewer)s
                     AND (c.state IN ('judged', 'skipped')))
     AND NOT EXISTS (SELECT 1 FROM reasoning_verdict v WHERE v.path_id = i.path_id AND v.project_id = %(project)s

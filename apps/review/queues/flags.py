@@ -15,6 +15,7 @@ from apps.reasoning.models import Run
 from apps.reasoning.services import lock_questions
 from apps.review.models import Claim, ClaimState, FlagKind, FlagState, QuestionFlag, QueueItem
 from apps.review.queues.errors import NotAdmitted, QueueError
+from apps.review.queues.said import LONGEST_COMMENT, clean_text
 from apps.review.services import follow_questions, key_taken, parse_key
 
 
@@ -49,7 +50,7 @@ def flag_question(
         try:
             with transaction.atomic():
                 flag = QuestionFlag.objects.create(
-                    question=question, project=project, reviewer=reviewer, kind=kind, note=note.strip()[:20_000],
+                    question=question, project=project, reviewer=reviewer, kind=kind, note=clean_text(note)[:LONGEST_COMMENT],
                     item=item, idempotency_key=key,
                 )  # fmt: skip
         except IntegrityError:  # the key was used meanwhile for a flag of another question
@@ -73,7 +74,7 @@ def resolve_flag(*, flag: QuestionFlag, by: User, uphold: bool, why: str = "") -
             state=FlagState.UPHELD if uphold else FlagState.REVOKED,
             resolved_at=timezone.now(),
             resolved_by=by,
-            resolution=why.strip()[:20_000],
+            resolution=clean_text(why)[:LONGEST_COMMENT],
         )
         if not changed:
             raise QueueError("This flag is settled already. Load the page again.")

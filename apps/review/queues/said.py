@@ -69,7 +69,7 @@ def check_said(said: Said, *, text: str) -> Checked:
         raise QueueError(
             "A Correct path has no reasons and does no harm; call it Error, or take them away.", field="label"
         )
-    comment = said.comment.strip()
+    comment = clean_text(said.comment)
     if len(comment) > LONGEST_COMMENT:
         raise QueueError(f"At most {LONGEST_COMMENT:,} characters, please.", field="comment")
     if said.label == "error" and not (reasons or comment):
@@ -85,6 +85,11 @@ def check_said(said: Said, *, text: str) -> Checked:
     return Checked(
         label, {a: axes[a] for a in AXES}, reason, reasons, said.harm, quoted, comment, bool(said.flagged), active
     )
+
+
+def clean_text(text: str) -> str:
+    """Without what PostgreSQL cannot keep: NUL and halves of surrogate pairs."""
+    return text.replace("\x00", "").encode("utf-8", "replace").decode().strip()
 
 
 def _axes_of(label: str, reasons: Sequence[str]) -> dict[str, bool | None]:
