@@ -104,7 +104,7 @@ async def test_what_is_not_there_is_refused(provider: Provider) -> None:
     ):
         with pytest.raises(ModelError) as caught:
             await ask
-        assert caught.value.error_class == "refused"
+        assert caught.value.error_class == "access"
 
 
 async def test_a_deleted_file_is_gone(provider: Provider) -> None:
