@@ -19,7 +19,7 @@ ADAPTER = "tuned"
 async def test_an_adapter_is_loaded_while_the_server_runs(vllm: VllmServer) -> None:
     with pytest.raises(ModelError) as unknown:
         await ask(vllm, ADAPTER)
-    assert unknown.value.error_class == "refused"
+    assert unknown.value.status == 404
     vllm.post("/v1/load_lora_adapter", {"lora_name": ADAPTER, "lora_path": str(vllm.adapter)})
     try:
         base, tuned = await ask(vllm, MODEL), await ask(vllm, ADAPTER)
