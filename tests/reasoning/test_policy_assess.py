@@ -85,6 +85,21 @@ def test_every_question_ends_with_a_reason_and_nothing_to_do(
         assert found.state != "ready"
 
 
+@given(st.text("CEU?-", min_size=9, max_size=9), st.booleans(), st.booleans())
+def test_a_flagged_question_is_excluded_with_its_labels_and_nothing_is_made(
+    labels: str, hold: bool, held: bool
+) -> None:
+    """Whatever else is true of it; revoked, it is as if the flag had never been there."""
+    facts = judged(labels, hold=hold, held_out=held, invalid=True)
+    found = assess(facts, policy())
+    facts.invalid = False
+    sound = assess(facts, policy())
+    assert (found.state, found.reason, found.records) == ("excluded", "question_invalid", 0)
+    assert found.items == found.choices == []
+    assert (found.pattern, found.tier, found.error_count) == (sound.pattern, sound.tier, sound.error_count)
+    assert sound.reason != "question_invalid"
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.text("CEU?-", min_size=9, max_size=9), st.data())
 def test_a_tier_once_set_is_kept_by_every_completion(labels: str, data: st.DataObject) -> None:

@@ -11,7 +11,7 @@ from django.db import IntegrityError, transaction
 
 from apps.reasoning.models import PathLabel, ReasoningPath, RunQuestion
 from apps.review.models import QueueItem, ReviewQueue
-from apps.review.queues.build import Gold, build_queue, settled_gold
+from apps.review.queues.build import Gold, build_queue, preview_plan, settled_gold
 from apps.review.queues.errors import QueueError
 from apps.review.queues.plans import PlanError, parse_plan
 from apps.review.queues.selectors import queues_of
@@ -126,6 +126,16 @@ def test_a_filter_narrows_the_draw_and_an_empty_one_is_refused():
     with pytest.raises(PlanError, match="No path fits"):
         make_queue(run, plan={"filter": {"benchmarks": ["nothing"]}})
     assert ReviewQueue.objects.count() == 1
+
+
+def test_a_preview_says_what_the_queue_will_hold_and_writes_nothing():
+    run = make_true_run(7)
+    plan = {"kind": "stratified", "by": ["tier"], "size": 3, "whole_questions": True}
+    said = preview_plan(run=run, plan=parse_plan(plan))
+    assert (said.size, said.questions, said.strata) == (27, 3, {"difficult": 9, "easy": 9, "medium": 9})
+    assert not ReviewQueue.objects.exists()
+    made = make_queue(run, plan=plan)
+    assert Counter(i.stratum for i in items(made)) == said.strata
 
 
 def test_practice_is_everyones_and_never_counts():

@@ -12,7 +12,6 @@ from apps.review.queues.plans import (
     PlanError,
     allocate,
     at_cut_off,
-    count_strata,
     draw,
     flip_value,
     mix_gold,
@@ -67,8 +66,8 @@ def test_more_strata_than_places_is_refused_in_words():
 def test_the_chances_sum_to_the_sample_size_and_weights_to_the_frame(world, how):
     sizes, size, seed = world
     frame = frame_of(sizes)
-    wanted = allocate(count_strata(frame), size, how)
-    sample = draw(frame, wanted=wanted, sizes=sizes, seed=seed)
+    wanted = allocate(sizes, size, how)
+    sample = draw(frame, size=size, allocation=how, seed=seed)
     chance = {d.stratum: d.probability for d in sample}
     assert sum(chance[stratum] for _, stratum in frame) == pytest.approx(min(size, len(frame)))
     assert sum(1 / d.probability for d in sample) == pytest.approx(len(frame))
@@ -81,19 +80,16 @@ def test_the_chances_sum_to_the_sample_size_and_weights_to_the_frame(world, how)
 def test_the_same_seed_draws_the_same_whatever_the_order_of_the_frame(world):
     sizes, size, seed = world
     frame = frame_of(sizes)
-    wanted = allocate(sizes, size)
-    assert draw(frame, wanted=wanted, sizes=sizes, seed=seed) == draw(
-        frame[::-1], wanted=wanted, sizes=sizes, seed=seed
-    )
+    assert draw(frame, size=size, seed=seed) == draw(frame[::-1], size=size, seed=seed)
 
 
 def test_each_unit_is_drawn_as_often_as_its_chance_says():
     frame = frame_of({"a": 4, "b": 16})
     times: Counter[int] = Counter()
     for seed in range(2_000):
-        times.update(d.unit for d in draw(frame, wanted={"a": 2, "b": 4}, sizes={"a": 4, "b": 16}, seed=seed))
+        times.update(d.unit for d in draw(frame, size=6, seed=seed))
     for unit, stratum in frame:
-        expected = {"a": 0.5, "b": 0.25}[stratum] * 2_000
+        expected = {"a": 3 / 4, "b": 3 / 16}[stratum] * 2_000
         assert abs(times[unit] - expected) < 5 * (expected * 0.75) ** 0.5, unit
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -19,9 +20,7 @@ from apps.review.queues.plans import (
     Drawn,
     PlanError,
     SamplingPlan,
-    allocate,
     at_cut_off,
-    count_strata,
     draw,
     flip_value,
     mix,
@@ -99,6 +98,22 @@ def set_queue_state(*, queue: ReviewQueue, state: str) -> None:
     queue.save(update_fields=["state"])
 
 
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """What a plan would give: paths by stratum, and how many questions they belong to. Gold comes on top."""
+
+    size: int
+    questions: int
+    strata: dict[str, int]
+
+
+def preview_plan(*, run: Run, plan: SamplingPlan) -> Preview:
+    """Draws without writing: what `build_queue` would take now. Raises PlanError."""
+    drawn = draw_paths(run, plan)
+    questions = set(frames.questions_of_paths(run, [d.unit for d in drawn]).values())
+    return Preview(len(drawn), len(questions), dict(sorted(Counter(d.stratum for d in drawn).items())))
+
+
 def draw_paths(run: Run, plan: SamplingPlan) -> list[Drawn]:
     """The paths of the plan in the order of handing out. Raises PlanError when there are more strata than places."""
     if plan.kind in ("random", "stratified"):
@@ -137,9 +152,7 @@ def settled_gold(run: Run, *, most: int = 10_000) -> list[Gold]:
 
 def _probability_sample(run: Run, plan: SamplingPlan) -> list[Drawn]:
     frame = frames.question_frame if plan.whole_questions else frames.path_frame
-    sizes = count_strata(frame(run, plan))
-    wanted = allocate(sizes, plan.size, plan.allocation)
-    drawn = draw(frame(run, plan), wanted=wanted, sizes=sizes, seed=plan.seed)
+    drawn = draw(frame(run, plan), size=plan.size, allocation=plan.allocation, seed=plan.seed)
     return _with_all_paths(run, drawn) if plan.whole_questions else drawn
 
 

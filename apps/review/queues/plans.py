@@ -104,25 +104,27 @@ class Drawn:
     priority: float = 0.0
 
 
-def draw(
-    frame: Iterable[tuple[int, str]], *, wanted: Mapping[str, int], sizes: Mapping[str, int], seed: int
-) -> list[Drawn]:
-    """`wanted[h]` of the `sizes[h]` units of each stratum, every subset of that size alike; in random order.
+def draw(frame: Iterable[tuple[int, str]], *, size: int, allocation: str = "equal", seed: int) -> list[Drawn]:
+    """`size` of the frame's (unit, stratum) pairs, shared out among the strata by `allocate`; in random order.
 
-    Each unit is included with probability wanted / size of its stratum.
+    Every subset of a stratum is as likely as another of its size, so each of its units is included with probability
+    drawn / all of the stratum. One pass over the frame; memory for at most `size` units a stratum.
     """
-    kept: dict[str, list[tuple[int, int]]] = {stratum: [] for stratum in wanted}
+    sizes: Counter[str] = Counter()
+    lowest: dict[str, list[tuple[int, int]]] = {}
     for unit, stratum in frame:
-        heap, most = kept.get(stratum), wanted.get(stratum, 0)
-        if heap is None or not most:
-            continue
+        sizes[stratum] += 1
+        heap = lowest.setdefault(stratum, [])
         entry = (-mix(seed, "draw", unit), unit)
-        if len(heap) < most:
+        if len(heap) < size:
             heapq.heappush(heap, entry)
         else:
             heapq.heappushpop(heap, entry)
+    wanted = allocate(sizes, size, allocation)
     drawn = [
-        Drawn(unit, stratum, wanted[stratum] / sizes[stratum]) for stratum, heap in kept.items() for _, unit in heap
+        Drawn(unit, stratum, wanted[stratum] / sizes[stratum])
+        for stratum, heap in lowest.items()
+        for _, unit in sorted(heap, reverse=True)[: wanted[stratum]]
     ]
     return sorted(drawn, key=lambda d: mix(seed, "order", d.unit))
 
@@ -151,10 +153,6 @@ def allocate(sizes: Mapping[str, int], size: int, how: str = "equal") -> dict[st
                 given[s] += 1
                 left -= 1
     return given
-
-
-def count_strata(frame: Iterable[tuple[int, str]]) -> dict[str, int]:
-    return dict(Counter(stratum for _, stratum in frame))
 
 
 def mix_gold(items: Sequence[Any], gold: Sequence[Any], *, share: float, seed: int) -> list[Any]:
