@@ -8,7 +8,6 @@ urlpatterns = [
     path("questions/", questions.questions, name="questions"),
     path("questions/<str:uid>/", desk.question, name="question"),
     path("runs/<int:run_id>/questions/<str:uid>/", desk.run_question, name="run_question"),
-    path("runs/<int:run_id>/questions/<str:uid>/compare/", desk.compare, name="compare"),
     path("paths/", paths.paths, name="paths"),
     path("runs/<int:run_id>/paths/<int:path_id>/", paths.path, name="path"),
 ]

@@ -40,6 +40,7 @@ def page_addresses(world: World) -> dict[str, str]:
         "held_out": reverse("held_out"),
         "run_question": reverse("run_question", args=(run, uid)),
         "compare": compare,
+        "alike": reverse("alike", args=(run, uid)) + f"?path={world.path.pk}&s=4",
         "record": reverse("record", args=(run, uid, world.record.slot)),
         "record_change": reverse("record_change", args=(run, uid, "return")) + f"?slot={world.record.slot}",
         "stale": reverse("stale", args=(run,)),
@@ -70,6 +71,15 @@ def write_addresses(world: World) -> dict[str, tuple[str, dict[str, str]]]:
             {"hash": "another"},
         ),
         "stale": (reverse("stale", args=(world.run.pk,)), {"do": "chosen"}),
+        "settle_reason": (
+            reverse("settle_reason", args=(world.run.pk, world.row.question.uid)),
+            {"a": str(world.record.source_id), "b": str(world.record.path_id), "part": "99"}
+            | {"verdict": str(world.record.path.verdicts.all()[0].pk)},
+        ),
+        "alike": (
+            reverse("alike", args=(world.run.pk, world.row.question.uid)) + f"?path={world.path.pk}&s=4",
+            {"do": "save"},
+        ),
         "run_new": (reverse("run_new"), {}),
         "run_budget": (reverse("run_budget", args=(world.run.pk,)), {"hard": "-1"}),
         "export_new": (reverse("export_new"), {}),
@@ -80,6 +90,7 @@ ROLES_TO_READ = dict.fromkeys(("overview", "run", "runs", "prompt", "questions",
 ROLES_TO_WRITE = {
     "run_action": {CURATOR}, "failures_retry": {CURATOR}, "remake": {CURATOR}, "override": JUDGES, "run_new": {CURATOR}, "run_budget": {CURATOR}, "export_new": {CURATOR},
 }  # fmt: skip
-ROLES_TO_READ |= {"record_change": JUDGES, "stale": JUDGES}
+ROLES_TO_READ |= {"record_change": JUDGES, "alike": JUDGES, "stale": JUDGES}
+ROLES_TO_WRITE |= {"settle_reason": JUDGES, "alike": JUDGES}
 ROLES_TO_WRITE |= {"record_change": JUDGES, "record_accept": JUDGES, "stale": {CURATOR}}
 ELSEWHERE = {"logout", "export", "export_file"}  # logout is anyone's; the others have their tests beside the exports

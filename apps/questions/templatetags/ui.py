@@ -36,6 +36,7 @@ NAV = (
             "record",
             "record_change",
             "compare",
+            "alike",
             "override",
         },
     ),

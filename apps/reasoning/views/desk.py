@@ -1,8 +1,8 @@
-"""The question page and the comparison of two of its paths."""
+"""The question page."""
 
 from __future__ import annotations
 
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.http import require_safe
 
@@ -10,7 +10,7 @@ from apps.questions.access import CONSUMER, project_of, role_required
 from apps.questions.models import Question
 from apps.reasoning.desk import Desk, PathView, read_desk
 from apps.reasoning.models import RunQuestion
-from apps.reasoning.reading import compare_texts, read_path
+from apps.reasoning.reading import read_path
 from apps.reasoning.text import split_stem
 
 
@@ -51,28 +51,6 @@ def run_question(request: HttpRequest, run_id: int, uid: str) -> HttpResponse:
             opened.path.text, stem=desk.question.stem, options=desk.question.options, cited=cited_sentences(opened)
         )
     return render(request, "reasoning/question.html", context)
-
-
-@role_required(CONSUMER)
-@require_safe
-def compare(request: HttpRequest, run_id: int, uid: str) -> HttpResponse:
-    """Two paths of a question, sentence by sentence: `a` before, `b` after."""
-    desk = desk_of(request, run_id, uid)
-    a, b = (desk.views.get(_id(request.GET.get(name)) or 0) for name in ("a", "b"))
-    if a is None or b is None:
-        raise Http404("No such path of this question.")
-    context = {
-        "desk": desk,
-        "run": desk.run,
-        "question": desk.question,
-        "a": a,
-        "b": b,
-        "views": list(desk.views.values()),
-        "side": request.GET.get("show") == "side",
-        "comparison": compare_texts(a.path.text, b.path.text),
-        "readings": [(view, read_path(view.path.text)) for view in (a, b)],
-    }
-    return render(request, "reasoning/compare.html", context)
 
 
 def desk_of(request: HttpRequest, run_id: int, uid: str) -> Desk:
