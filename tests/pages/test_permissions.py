@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
+
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
-from django.urls import URLPattern, URLResolver, get_resolver, reverse
+from django.urls import Resolver404, URLPattern, URLResolver, get_resolver, resolve, reverse
 
 from tests.factories import make_user
 from tests.pages.addresses import ELSEWHERE, PUBLIC, ROLES_TO_READ, ROLES_TO_WRITE, page_addresses, write_addresses
@@ -47,6 +50,22 @@ def test_writing(world: World, client: Client, who: str) -> None:
     roles = sign_in(client, world, who)
     found = {name: outcome(client.post(address, form)) for name, (address, form) in write_addresses(world).items()}
     assert found == {name: wanted(roles, allowed, who) for name, allowed in ROLES_TO_WRITE.items()}
+
+
+@pytest.mark.parametrize("who", [who for who in PEOPLE if who not in ("anonymous", "no role")])
+def test_no_page_shows_a_door_that_stays_shut(world: World, client: Client, who: str) -> None:
+    sign_in(client, world, who)
+    shut = set()
+    for name, address in page_addresses(world).items():
+        response = client.get(address)
+        if response.status_code != 200:
+            continue
+        for link in re.findall(r'href="(/[^"?#]*)', response.content.decode()):
+            with contextlib.suppress(Resolver404):
+                behind = resolve(link).url_name
+                if not {who} & ROLES_TO_READ.get(behind, {who}):
+                    shut.add((name, behind))
+    assert shut == set()
 
 
 def test_no_page_is_forgotten() -> None:

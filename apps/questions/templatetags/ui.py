@@ -21,6 +21,7 @@ MINUTE, HOUR, DAY = 60, 3600, 86400
 
 BENCHMARKS = {"medqa": "MedQA", "medmcqa": "MedMCQA", "pubmedqa": "PubMedQA", "mmlu": "MMLU"}
 # (address name, word, names of the pages that belong to it)
+FOR_CLINICIANS = {"agreement"}
 NAV = (
     ("overview", "Overview", {"overview", "run", "failures", "failures_aside", "failures_attempts", "failures_retry"}),
     (
@@ -168,8 +169,11 @@ def nav_items(context: template.Context) -> list[dict[str, object]]:
     """The pages of the top bar, the one we are on marked. A page whose address is not wired is left out."""
     match = getattr(context.get("request"), "resolver_match", None)
     here = match.url_name if match else ""
+    clinician = "user" in context and access.has_role(context["user"], access.CLINICIAN)
     items: list[dict[str, object]] = []
     for name, word, members in NAV:
+        if name in FOR_CLINICIANS and not clinician:
+            continue
         try:
             items.append({"url": reverse(name), "word": word, "current": here in members})
         except NoReverseMatch:
