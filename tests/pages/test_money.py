@@ -113,7 +113,9 @@ def test_a_run_that_the_budget_paused_says_what_to_do(paid: tuple[Run, Question]
     RunBudget.objects.filter(run=run).update(hard="1.75", stopped_at=timezone.now(), short_of="1.21")
     Run.objects.filter(pk=run.pk).update(state="paused")
 
-    words = "The next call can cost up to €1.21, €0.2100 more than the €1.00 that are left: raise the budget and resume."
+    words = (
+        "The next call can cost up to €1.21, €0.2100 more than the €1.00 that are left: raise the budget and resume."
+    )
     assert words + " Raise it…" in page(desk, run)
     set_budget(run=run, hard=Decimal("1.80"), soft=None)
     assert "The next call can cost up to €1.21, €0.1600 more than the €1.05 that are left" in page(desk, run)

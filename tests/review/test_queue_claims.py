@@ -190,23 +190,23 @@ def test_fifty_at_once_fill_the_places_of_overlapping_items_exactly():
 @pytest.mark.django_db(transaction=True)
 def test_without_the_lock_the_same_item_goes_to_several(monkeypatch):
     """The control of the test above: find, then take. Everyone finds the same item; the database refuses the second."""
-    queue, people = make_queue(questions=6), clinicians(50)
-    looked = threading.Barrier(50)
+    queue, people = make_queue(questions=6), clinicians(12)
+    looked, mine = threading.Barrier(12), threading.local()
     candidate = claims._candidate
 
     def look_then_wait(*args):
         item = candidate(*args)
-        if not looked.broken:
+        if not getattr(mine, "looked", False):  # who comes too late for it looks for another
+            mine.looked = True
             looked.wait(60)
         return item
 
     monkeypatch.setattr(claims, "LOCK", "")
     monkeypatch.setattr(claims, "_candidate", look_then_wait)
     found = at_once([lambda p=p: claim_next(queue=queue, reviewer=p, prefetch=0) for p in people])
-    looked.abort()
     refused = [f for f in found if isinstance(f, IntegrityError)]
-    assert len(refused) == 49
-    assert Claim.objects.count() == 1
+    assert refused, "the race that the lock is there for"
+    assert Claim.objects.count() == 12 - len(refused)
 
 
 @pytest.mark.django_db(transaction=True)

@@ -96,15 +96,15 @@ async def test_a_batch_is_found_again_by_the_job_it_was_made_for(provider: Provi
 
 
 async def test_what_is_not_there_is_refused(provider: Provider) -> None:
-    for ask in (
-        provider.create("file_000999", "job"),
-        provider.retrieve("batch_000999"),
-        provider.download("file_000999", io.BytesIO()),
-        provider.delete("file_000999"),
+    for ask, kind in (
+        (provider.create("file_000999", "job"), "refused"),
+        (provider.retrieve("batch_000999"), "access"),
+        (provider.download("file_000999", io.BytesIO()), "access"),
+        (provider.delete("file_000999"), "access"),
     ):
         with pytest.raises(ModelError) as caught:
             await ask
-        assert caught.value.error_class == "access"
+        assert caught.value.error_class == kind
 
 
 async def test_a_deleted_file_is_gone(provider: Provider) -> None:
