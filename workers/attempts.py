@@ -65,7 +65,9 @@ class Tries:
     def next_request(self, request: Request, kind: str) -> Request:
         """With twice the cap after a cut reply, another seed after one that could not be used."""
         if kind == "length":
-            return replace(request, max_tokens=request.max_tokens * 2)
+            serve = request.endpoint.serve
+            most = serve.max_model_len if serve and serve.max_model_len else request.max_tokens * 2
+            return replace(request, max_tokens=min(request.max_tokens * 2, max(most, request.max_tokens)))
         if kind in ("schema", "empty"):
             return replace(request, seed=((request.seed or 0) + self.rejections) & 0x7FFFFFFF)
         return request

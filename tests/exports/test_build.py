@@ -335,6 +335,7 @@ def test_a_page_takes_a_fixed_number_of_queries(django_assert_num_queries):
         assert sum(len(page) for page in read_pages(run, page=50)) == 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", ["jsonl", "parquet"])
 def test_memory_does_not_grow_with_the_records(tmp_path, format, monkeypatch):
     page = next(read_pages(make_finished_run(8)))

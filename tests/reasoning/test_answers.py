@@ -197,6 +197,7 @@ def test_an_appended_final_line_is_always_found(text: str, letter: str) -> None:
     assert extract_answer(f"{text}</think>\n\n{line}\n", OPTIONS, finish_reason="length").letter in (letter, "")
 
 
+@pytest.mark.slow
 def test_hostile_text_takes_no_quadratic_time() -> None:
     for piece in (
         "(",

@@ -43,6 +43,7 @@ def test_only_commands_that_need_the_database_start_it(line: str, needed: bool) 
     assert launch.needs_database(line.split()) is needed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["migrate", "demo"])
 def test_an_unreachable_database_is_one_line_without_the_password(command: str, tmp_path: Path) -> None:
     url = "postgresql://someone:hush-hush@127.0.0.1:1/x"
@@ -69,6 +70,7 @@ def test_a_wrong_setting_is_one_line_that_names_it(environment: dict[str, str], 
     assert len(done.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_the_demo_refuses_a_taken_port_before_it_does_any_work(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
@@ -92,6 +94,7 @@ def test_a_full_disk_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         preflight.check_folder(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_demo_does_not_run_on_a_public_instance(tmp_path: Path) -> None:
     done = manage("demo", REASONMED_PUBLIC="1", DJANGO_SECRET_KEY="x" * 50, REASONMED_VAR=str(tmp_path))
     assert done.returncode == 2

@@ -56,6 +56,7 @@ def test_without_limits_nothing_is_asked_of_the_ledger(ledger):
     assert {address for _, address, _ in server.arrived} == {""}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("latency", [0.05, 2.0])
 def test_three_in_ten_429s_do_not_stall(latency):
     dice = random.Random(5)
@@ -225,6 +226,7 @@ def test_a_served_endpoint_without_a_server_is_waited_for():
     run_virtually(main())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("per_minute", [7, 60, 600, 3000])
 def test_requests_a_minute_hold_in_any_window(ledger, per_minute):
     server = Server(latency=0.5)
@@ -271,6 +273,7 @@ def test_two_pumps_without_limits_share_the_calls_in_flight():
     assert min(len(server.answered) for server in servers) > 0.35 * sum(len(server.answered) for server in servers)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", ["steady", "wild"])
 def test_tokens_hold_in_ten_minutes(size):
     dice = random.Random(11)
@@ -304,6 +307,7 @@ def test_replicas_each_keep_their_questions():
     assert len({address for _, address, _ in server.arrived}) == 3
 
 
+@pytest.mark.slow
 def test_a_dead_replicas_questions_move_and_come_back():
     addresses = tuple(f"http://127.0.0.1:{port}/v1" for port in range(1, 4))
     target = endpoint(base_url=addresses[0], replicas=addresses[1:], max_in_flight=24)

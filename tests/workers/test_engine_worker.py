@@ -180,6 +180,7 @@ def test_engines_of_a_group_take_turns(scripted: type[ScriptedEngine]) -> None:
     assert ReasoningPath.objects.filter(run=run).count() == QUESTIONS * 18
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("questions")
 def test_a_dead_engine_is_started_again_and_nothing_is_lost(scripted: type[ScriptedEngine]) -> None:
     engines: list[ScriptedEngine] = []

@@ -129,6 +129,7 @@ def test_nothing_is_granted_while_all_are_to_wait():
     assert ledger.ask([0]) == [30.0]
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_many_hosts_share_one_row():
     """Ten connections ask at once for three periods of 2 s each: the windows hold, and nearly all of the limit is used."""
@@ -157,6 +158,7 @@ def test_many_hosts_share_one_row():
     assert RateLimit.objects.count() == 1
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_tokens_of_many_hosts_are_settled_on_one_row():
     """Replies take more or less than was reserved; in the ten periods all hosts together keep to the limit."""

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[2]
 IGNORING = "import os, signal, sys; signal.signal(2, signal.SIG_IGN); signal.signal(15, signal.SIG_IGN); os.execv(sys.argv[1], sys.argv[1:])"
 
