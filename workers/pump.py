@@ -30,6 +30,7 @@ T = TypeVar("T")
 
 FLUSH_S = 1.0
 FLUSH_ROWS = 500
+LOW_WATER = 2  # times the calls in flight: items at hand while a flush keeps the database thread
 LIFE_S = 300.0  # then it drains and sends itself again
 IDLE_S = 1.5  # without work
 
@@ -47,6 +48,8 @@ class Pump:
         self.planner = Planner(lane)
         self.waiting: deque[tuple[Unit, Item]] = deque()
         self.flying: set[asyncio.Task[Result]] = set()
+        self.landed: deque[asyncio.Task[Result]] = deque()
+        self.wake = asyncio.Event()
         self.batches: dict[int, Batch] = {}
         self.channel: Channel | None = None
 
@@ -95,27 +98,24 @@ class Pump:
             if flushing is not None and flushing.done():
                 flushing.result()
                 flushing = None
-            limit = self.limit
-            if (
-                not old
-                and flushing is None
-                and now >= dry_until
-                and len(self.waiting) < limit // 2 + 1
-                and channel.open
-            ):
+            limit, may_send = self.limit, channel.open
+            if not old and flushing is None and now >= dry_until and len(self.waiting) < LOW_WATER * limit and may_send:
                 if await self._lease(token, limit):
                     last_work = time.monotonic()
                 else:
                     dry_until = now + 0.1
             if old:
                 self._drop_waiting()
-            while self.waiting and len(self.flying) < limit and channel.open:
+            while self.waiting and len(self.flying) < limit and may_send:
                 unit, item = self.waiting.popleft()
-                self.flying.add(asyncio.create_task(settle_item(unit, item, channel, purse, self.stop)))
+                task = asyncio.create_task(settle_item(unit, item, channel, purse, self.stop))
+                task.add_done_callback(self._land)
+                self.flying.add(task)
             due = now - last_flush >= FLUSH_S or sum(b.rows for b in self.batches.values()) >= FLUSH_ROWS
-            idle = not self.flying and not self.waiting
+            idle = not self.flying and not self.landed and not self.waiting
             if self.batches and flushing is None and (due or idle):
                 flushing = asyncio.ensure_future(self._flush(token))
+                flushing.add_done_callback(lambda _: self.wake.set())
                 last_flush = now
             if now - last_beat >= leases.HEARTBEAT_S and flushing is None:
                 if not await self._in_db(leases.beat, token):
@@ -124,21 +124,23 @@ class Pump:
                 await self._drop_paused()
             if idle and not self.batches and flushing is None and (old or now - last_work > IDLE_S):
                 return old and not self.stop()
-            await self._wait(flushing)
+            await self._wait()
 
-    async def _wait(self, flushing: asyncio.Future[None] | None) -> None:
-        """Until a call or the flush is done, at most a moment."""
-        waiting: set[Any] = set(self.flying)
-        if flushing is not None:
-            waiting.add(flushing)
-        if not waiting:
-            await asyncio.sleep(0.05)
-            return
-        done, _ = await asyncio.wait(waiting, timeout=0.1, return_when=asyncio.FIRST_COMPLETED)
-        for task in done:
-            if task is not flushing:
-                self.flying.discard(task)
-                self._take(task.result())
+    async def _wait(self) -> None:
+        """Until a call or the flush is done, at most a moment. Each task wakes the loop itself: `asyncio.wait` would look at
+        all calls in flight for each that is done."""
+        alarm = asyncio.get_running_loop().call_later(0.1 if self.flying else 0.05, self.wake.set)
+        await self.wake.wait()
+        alarm.cancel()
+        self.wake.clear()
+        while self.landed:
+            self._take(self.landed.popleft().result())
+
+    def _land(self, task: asyncio.Task[Result]) -> None:
+        self.flying.discard(task)
+        if not task.cancelled():
+            self.landed.append(task)
+            self.wake.set()
 
     async def _lease(self, token: uuid.UUID, limit: int) -> bool:
         assert self.channel is not None

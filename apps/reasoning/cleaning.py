@@ -51,7 +51,8 @@ def _clean_once(text: str) -> str:
     if "<" in text:
         text = _TAG.sub("\n", text)
     kept = [line.rstrip() for line in text.split("\n") if not _is_noise(line)]
-    return _BLANK_LINES.sub("\n\n", "\n".join(kept)).strip()
+    text = "\n".join(kept)
+    return (_BLANK_LINES.sub("\n\n", text) if "\n\n\n" in text else text).strip()
 
 
 def _is_noise(line: str) -> bool:

@@ -22,7 +22,7 @@ def plain(text: str) -> str:
         text = _INVISIBLE.sub("", unicodedata.normalize("NFKC", text)).translate(_FOLD)
     if _has_marks(text):
         text = _MARKS.sub(" ", text.replace("*", "").replace("`", ""))
-    return _SPACE.sub(" ", text)
+    return _SPACE.sub(" ", text) if _has_odd_space(text) else text
 
 
 _FOLD = str.maketrans({"‘": "'", "’": "'", "“": '"', "”": '"', "–": "-", "—": "-", "−": "-", "‐": "-", "‑": "-"})
@@ -32,6 +32,11 @@ def fold(text: str) -> str:
     """Lower case, letter by letter, so that positions stay."""
     low = text.lower()
     return low if len(low) == len(text) else "".join(c.lower() if len(c.lower()) == 1 else c for c in text)
+
+
+def _has_odd_space(text: str) -> bool:
+    """Worth a substitution: most texts have nothing but single spaces and line ends, and looking for them is cheap."""
+    return not text.isascii() or any(space in text for space in ("  ", "\t", "\r", "\v", "\f", "\x1c", "\x1d", "\x1e", "\x1f"))
 
 
 def _has_marks(text: str) -> bool:

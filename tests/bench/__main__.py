@@ -18,10 +18,9 @@ Measured by `{command}`, which wrote this page.
 
 - Machine: {cpus} CPUs ({model}), {memory:.0f} GiB of memory, {system}, Python {python}. Load average when it
   began: {load:.1f}; other work on the machine slows both sides of a ratio, so compare ratios rather than rates.
-- What is simulated: the models. They answer over HTTP on this machine, from templates (at once, or after the time a
-  table names); no GPU and no real
-  model takes part, so these figures tell the workbench's own cost, not how fast a run over real models is. A simulated
-  server shares the CPUs with the worker, PostgreSQL and the bare loop.
+- What is simulated: the models. They answer over HTTP on this machine, from templates (at once, or after the time that a
+  table names); no GPU and no real model takes part, so these figures tell the workbench's own cost, not how fast a run
+  over real models is. A simulated server shares the CPUs with the worker, PostgreSQL and the bare loop.
 - What is real: PostgreSQL {postgres} with fsync, started for the benchmark; the worker (`run_pipeline`), a process of its own.
 
 """

@@ -1,6 +1,6 @@
 """Our lanes beside the openai package and a bare loop: calls a second and CPU a call, one after the other in one run.
 
-Each client is a process of its own with 256 calls in flight against the same canned server (200 ms a reply, simulated).
+Each client is a process of its own with 256 calls in flight against the same canned server (50 ms a reply, simulated).
 The lanes marked durable are real pumps on a real PostgreSQL: every path and every Call is committed with fsync. Run
 alone: `python -m tests.bench.bench_lanes`.
 """
@@ -21,7 +21,7 @@ from typing import Any
 IN_FLIGHT = 256
 CALLS = 4_500  # 500 questions, nine paths each
 SLOW_CALLS = 1_350  # of clients that make a few hundred a second
-LATENCY_MS = 200
+LATENCY_MS = 50  # a ceiling of 5,120 calls a second with 256 in flight, above what any client here reaches
 SPAN = "SELECT extract(epoch FROM max(created_at + latency_ms * interval '1 millisecond') - min(created_at)) FROM pipeline_call"
 
 CLIENTS = (  # (name, kind, calls)
@@ -105,10 +105,12 @@ def _pump(lane: str) -> None:
     prepare_django()
     from apps.pipeline.services import start_run
     from apps.reasoning.models import Run
+    from workers.embedded import tune_memory
     from workers.pump import Pump
     from workers.simulation import make_backend
 
     start_run(run=Run.objects.get())
+    tune_memory()
     begun = time.process_time()
     Pump(lane, 0, make_backend, lambda: False).run()
     print(json.dumps(time.process_time() - begun))
