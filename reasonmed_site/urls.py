@@ -24,6 +24,7 @@ urlpatterns = [
     path("runs/<int:run_id>/failures/retry/", failure_views.failures_retry, name="failures_retry"),
     path("", include("apps.review.records.urls")),
     path("", include("apps.review.compare.urls")),
+    path("", include("apps.review.comments.urls")),
     path("review/", include("apps.review.urls")),
     path("agreement/", agreement_views.agreement, name="agreement"),
     path("exports/", include("apps.exports.urls")),

@@ -8,6 +8,7 @@ from django.urls import reverse
 
 from apps.pipeline.models import PromptVersion
 from apps.questions.access import ADJUDICATOR, CLINICIAN, CONSUMER, CURATOR
+from apps.review.models_records import Comment
 from tests.factories import make_run
 from tests.pages.conftest import World
 
@@ -44,6 +45,8 @@ def page_addresses(world: World) -> dict[str, str]:
         "record": reverse("record", args=(run, uid, world.record.slot)),
         "record_change": reverse("record_change", args=(run, uid, "return")) + f"?slot={world.record.slot}",
         "stale": reverse("stale", args=(run,)),
+        "question_history": reverse("question_history", args=(run, uid)),
+        "mentions": reverse("mentions"),
         "paths": reverse("paths"),
         "path": reverse("path", args=(run, world.path.pk)),
         "override": reverse("override", args=(run, world.path.pk)),
@@ -52,6 +55,13 @@ def page_addresses(world: World) -> dict[str, str]:
         "exports": reverse("exports"),
         "export_new": reverse("export_new"),
     }
+
+
+def make_thread(world: World) -> int:
+    """A thread on the question of `row`."""
+    return Comment.objects.create(
+        project=world.run.project, question=world.row.question, run=world.run, author=world.clinician, text="Unsure."
+    ).pk
 
 
 def write_addresses(world: World) -> dict[str, tuple[str, dict[str, str]]]:
@@ -71,6 +81,9 @@ def write_addresses(world: World) -> dict[str, tuple[str, dict[str, str]]]:
             {"hash": "another"},
         ),
         "stale": (reverse("stale", args=(world.run.pk,)), {"do": "chosen"}),
+        "comment": (reverse("comment", args=(world.run.pk, world.row.question.uid)), {}),
+        "comment_resolve": (reverse("comment_resolve", args=(make_thread(world),)), {}),
+        "mentions": (reverse("mentions"), {}),
         "settle_reason": (
             reverse("settle_reason", args=(world.run.pk, world.row.question.uid)),
             {"a": str(world.record.source_id), "b": str(world.record.path_id), "part": "99"}
@@ -90,6 +103,8 @@ ROLES_TO_READ = dict.fromkeys(("overview", "run", "runs", "prompt", "questions",
 ROLES_TO_WRITE = {
     "run_action": {CURATOR}, "failures_retry": {CURATOR}, "remake": {CURATOR}, "override": JUDGES, "run_new": {CURATOR}, "run_budget": {CURATOR}, "export_new": {CURATOR},
 }  # fmt: skip
+ROLES_TO_READ |= {"question_history": JUDGES, "mentions": JUDGES}
+ROLES_TO_WRITE |= {"comment": JUDGES, "comment_resolve": JUDGES, "mentions": JUDGES}
 ROLES_TO_READ |= {"record_change": JUDGES, "alike": JUDGES, "stale": JUDGES}
 ROLES_TO_WRITE |= {"settle_reason": JUDGES, "alike": JUDGES}
 ROLES_TO_WRITE |= {"record_change": JUDGES, "record_accept": JUDGES, "stale": {CURATOR}}

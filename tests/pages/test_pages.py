@@ -125,10 +125,10 @@ def add_runs(world: World) -> None:
 @pytest.mark.parametrize(
     ("name", "more", "budget"),
     [
-        ("overview", add_questions, 12),
-        ("run", add_runs, 12),
-        ("questions", add_questions, 9),
-        ("paths", add_questions, 9),
+        ("overview", add_questions, 13),
+        ("run", add_runs, 13),
+        ("questions", add_questions, 10),
+        ("paths", add_questions, 10),
         ("runs", add_runs, 7),
         ("run_question", add_questions, 18),
         ("compare", add_questions, 16),

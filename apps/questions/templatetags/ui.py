@@ -38,6 +38,7 @@ NAV = (
             "record_change",
             "compare",
             "alike",
+            "question_history",
             "override",
         },
     ),
