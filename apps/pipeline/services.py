@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from django.contrib.auth.models import User
 from django.db import connection, transaction
-from django.db.models import QuerySet, Value
+from django.db.models import Q, QuerySet, Value
+from django.db.models.expressions import RawSQL
 from django.db.models.functions import MD5, Concat
 from django.utils import timezone
 
@@ -16,9 +18,11 @@ from apps.pipeline.lanes import lane_of, lanes_of
 from apps.pipeline.models import Endpoint, PromptVersion, RunBudget
 from apps.pipeline.prompts import load_prompts
 from apps.questions.models import Project, Question
+from apps.reasoning.facts import policy_of
 from apps.reasoning.models import Run, RunQuestion, RunState
-from apps.reasoning.policy.assess import Assessment
-from apps.reasoning.services import add_counters, assess_questions
+from apps.reasoning.policy.assess import Assessment, assess
+from apps.reasoning.policy.facts import QuestionFacts
+from apps.reasoning.services import COLUMNS, add_counters, assess_questions, counts_of, row_of
 
 CHUNK = 2_000
 
@@ -128,21 +132,23 @@ def _freeze(config: RunConfig, paths_from: Run | None) -> RunConfig:
 
 
 def _take_in(run: Run, picked: QuerySet[Question]) -> int:
+    """Enter the questions as a question without any path is assessed; the few that differ follow in `_first_tasks`."""
     sql, params = picked.values("id", "benchmark_id").query.sql_with_params()
+    fresh = dict(zip(COLUMNS, row_of(assess(QuestionFacts(id=0, key="A"), policy_of(run))), strict=True))
     with connection.cursor() as cursor:
         cursor.execute(
-            "INSERT INTO reasoning_runquestion (run_id, question_id, benchmark_id, state, reason, pattern, answers, tier,"  # noqa: S608
-            " hold, contradictions, overridden, disputed, records, cost, version, changed_at)"
-            f" SELECT %s, p.id, p.benchmark_id, 'waiting', 'generate', '', '', '', false, 0, false, false, 0, 0, 0, now()"
-            f" FROM ({sql}) p",
-            [run.pk, *params],
+            f"INSERT INTO reasoning_runquestion (run_id, question_id, benchmark_id, {', '.join(fresh)}, hold, cost, version,"  # noqa: S608
+            f" changed_at) SELECT %s, p.id, p.benchmark_id, {', '.join(['%s'] * len(fresh))}, false, 0, 0, now() FROM ({sql}) p",
+            [run.pk, *fresh.values(), *params],
         )
         taken = int(cursor.rowcount)
         cursor.execute(
             "SELECT benchmark_id, count(*) FROM reasoning_runquestion WHERE run_id = %s GROUP BY 1", [run.pk]
         )
-        change = {f"benchmark:{benchmark}:waiting": n for benchmark, n in cursor.fetchall()}
-    add_counters(run_id=run.pk, change={"questions": taken, "state:waiting:generate": taken, **change})
+        change = Counter(questions=taken)
+        for benchmark, number in cursor.fetchall():
+            change.update({key: number * n for key, n in counts_of(list(fresh.values()), benchmark).items()})
+    add_counters(run_id=run.pk, change=change)
     return taken
 
 
@@ -157,12 +163,12 @@ def _first_tasks(run: Run, config: RunConfig) -> None:
                 [run.pk, lanes, run.pk],
             )
     last = 0
+    rows = RunQuestion.objects.filter(run=run).order_by("question_id")
+    if run.paths_from_id is None and not config.imported:  # all others are as `_take_in` entered them
+        flagged = "SELECT question_id FROM review_questionflag WHERE project_id = %s AND state <> 'revoked'"
+        rows = rows.filter(Q(question__held_out=True) | Q(question_id__in=RawSQL(flagged, [run.project_id])))  # noqa: S611
     while True:
-        ids = list(
-            RunQuestion.objects.filter(run=run, question_id__gt=last)
-            .order_by("question_id")
-            .values_list("question_id", flat=True)[:CHUNK]
-        )
+        ids = list(rows.filter(question_id__gt=last).values_list("question_id", flat=True)[:CHUNK])
         if not ids:
             return
         found = assess_questions(run=run, question_ids=ids)
