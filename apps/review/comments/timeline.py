@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -15,7 +15,8 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.db.models import Model, QuerySet
 
-from apps.reasoning.models import Response, RunQuestion, Selection, Verdict, VerdictSource
+from apps.reasoning.models import BASE_ORIGINS, ReasoningPath, Response, RunQuestion, Selection, Verdict, VerdictSource
+from apps.reasoning.words import origin_word
 from apps.review.models import QuestionFlag
 from apps.review.models_records import Comment, Decision, OverrideKind, ReasonMark, RecordDecision, RecordOverride
 
@@ -59,6 +60,7 @@ class Event:
     label: str = ""
     path_id: int | None = None
     past: bool = False  # replaced by a later one
+    path_name: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +81,23 @@ def read_timeline(row: RunQuestion, cursor: str = "", *, size: int = EVENTS_ON_P
         read, tell = KINDS[kind]
         told.update({(kind, thing.pk): tell(thing) for thing in read(ids)})
     last = page[-1] if more else None
-    events = [told[kind, pk] for _, kind, pk in page if (kind, pk) in told]
+    events = _named([told[kind, pk] for _, kind, pk in page if (kind, pk) in told])
     return Timeline(events, f"{last[0].isoformat()}~{last[1]}~{last[2]}" if last else "")
+
+
+def _named(events: list[Event]) -> list[Event]:
+    """With the names of the paths they are about, in one statement."""
+    paths = ReasoningPath.objects.only("origin", "generator", "sample", "revision").in_bulk(
+        {e.path_id for e in events if e.path_id}
+    )
+    return [replace(e, path_name=_path_name(paths[e.path_id])) if e.path_id in paths else e for e in events]
+
+
+def _path_name(path: ReasoningPath) -> str:
+    """ "qwen2.5-72b #2, refined, revision 2"."""
+    base = path.origin in BASE_ORIGINS
+    name = f"{path.generator or 'new path'} #{path.sample}{'' if base else f', {origin_word(path.origin)}'}"
+    return f"{name}, revision {path.revision}" if path.revision > 1 else name
 
 
 Key = tuple[datetime, str, int]
