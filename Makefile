@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
 QUICK := not slow and not browser and not faults and not engine
-REST := (slow or browser or faults) and not engine
+REST := (slow or faults) and not browser and not engine
 ENGINE := .venv-engine
 TORCH ?= torch==2.13.0
 COMPILE := $(VENV)/bin/uv pip compile -q --generate-hashes --no-emit-index-url --no-header --python-version 3.11
@@ -38,6 +38,7 @@ test: setup
 
 test-all: test
 	$(PY) -m pytest -q -m "$(REST)"
+	$(PY) -m pytest -q -m "browser and not engine"  # apart: the browser's driver keeps an event loop running
 
 engine-setup: setup $(ENGINE)/.locked
 
