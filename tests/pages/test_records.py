@@ -201,7 +201,7 @@ def test_all_stale_questions_are_confirmed_at_once(world: World, client: Client)
     assert RunQuestion.objects.filter(hold=True).count() == 0
 
 
-@pytest.mark.parametrize(("name", "budget"), [("tier", 20), ("choice", 26), ("response", 26), ("exclude", 26)])
+@pytest.mark.parametrize(("name", "budget"), [("tier", 20), ("choice", 26), ("response", 26), ("exclude", 27)])
 def test_queries_of_a_change(world: World, signed_in: Client, name: str, budget: int) -> None:
     assert queries_for(signed_in, change(world, name) + "?slot=1") <= budget
 
