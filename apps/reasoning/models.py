@@ -249,10 +249,7 @@ class Verdict(models.Model):
                 name="verdict_by_judge_or_person",
                 condition=(
                     Q(source=VerdictSource.JUDGE, run__isnull=False, reviewer__isnull=True)
-                    | (
-                        ~Q(source=VerdictSource.JUDGE)
-                        & Q(reviewer__isnull=False, project__isnull=False)
-                    )
+                    | (~Q(source=VerdictSource.JUDGE) & Q(reviewer__isnull=False, project__isnull=False))
                 ),
             ),
             models.UniqueConstraint(

@@ -36,7 +36,9 @@ def fold(text: str) -> str:
 
 def _has_odd_space(text: str) -> bool:
     """Worth a substitution: most texts have nothing but single spaces and line ends, and looking for them is cheap."""
-    return not text.isascii() or any(space in text for space in ("  ", "\t", "\r", "\v", "\f", "\x1c", "\x1d", "\x1e", "\x1f"))
+    return not text.isascii() or any(
+        space in text for space in ("  ", "\t", "\r", "\v", "\f", "\x1c", "\x1d", "\x1e", "\x1f")
+    )
 
 
 def _has_marks(text: str) -> bool:
