@@ -153,5 +153,5 @@ def test_the_list_takes_as_many_queries_for_many_as_for_one(curator, django_asse
         for _ in range(expected):
             create_export(run=run, variants=["cotmed"], format="jsonl", created_by=author)
         curator.get(reverse("exports"))
-        with django_assert_num_queries(5):
+        with django_assert_num_queries(6):
             curator.get(reverse("exports"))

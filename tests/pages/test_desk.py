@@ -56,7 +56,7 @@ def test_comparison_names_what_changed(world: World, signed_in: Client) -> None:
     refined = ReasoningPath.objects.filter(run=world.run, question=world.row.question, origin="refined")[0]
     address = reverse("compare", args=(world.run.pk, world.row.question.uid))
     response = signed_in.get(address, {"a": refined.parent_id, "b": refined.pk})
-    assert "1 sentence added, 1 removed" in plain(response.text)
+    assert "0 sentences added, 0 removed, 1 changed" in plain(response.text)
     assert "<del" in response.text
     assert "<ins" in response.text
     assert signed_in.get(address, {"a": refined.pk, "b": "x"}).status_code == 404

