@@ -32,7 +32,7 @@ from apps.review.queues.selectors import (
 )
 from apps.review.screen.forms import number, read_said
 from apps.review.screen.sitting import LENGTH, current_sitting, sum_up
-from apps.review.services import AXES, preview_override
+from apps.review.services import AXES, OverrideError, preview_override
 
 judging = role_required(CLINICIAN, CURATOR, ADJUDICATOR)
 KEYS = dict(zip(Reason.values, "fmolsgwx", strict=True))  # the key that names each reason
@@ -139,7 +139,7 @@ def keep(request: HttpRequest, item_id: int) -> HttpResponse:
     row = the_item(request, item_id)
     try:
         keep_item(item=row, reviewer=the_person(request))
-    except (QueueError, ItemLost) as error:
+    except (QueueError, ItemLost, OverrideError) as error:
         return lost(request, row.queue, str(error))
     return go_on(request, row.queue)
 
@@ -151,7 +151,7 @@ def undo(request: HttpRequest, item_id: int) -> HttpResponse:
     try:
         key = request.POST.get("idempotency_key", "")
         undo_item(item=row, reviewer=the_person(request), idempotency_key=key)
-    except (QueueError, ItemLost) as error:
+    except (QueueError, ItemLost, OverrideError) as error:
         return lost(request, row.queue, str(error))
     return redirect("review_item", row.pk)
 
@@ -163,7 +163,7 @@ def undo_latest(request: HttpRequest, queue_id: int) -> HttpResponse:
     try:
         key = request.POST.get("idempotency_key", "")
         done = undo_last(queue_id=queue.pk, reviewer=the_person(request), idempotency_key=key)
-    except (QueueError, ItemLost) as error:
+    except (QueueError, ItemLost, OverrideError) as error:
         return lost(request, queue, str(error))
     return redirect("review_item", done.claim.item_id)
 
@@ -174,7 +174,7 @@ def skip(request: HttpRequest, item_id: int) -> HttpResponse:
     row = the_item(request, item_id)
     try:
         skip_item(item=row, reviewer=the_person(request), reason=request.POST.get("reason", ""))
-    except (QueueError, ItemLost) as error:
+    except (QueueError, ItemLost, OverrideError) as error:
         return lost(request, row.queue, str(error))
     return go_on(request, row.queue)
 
@@ -195,7 +195,7 @@ def flag(request: HttpRequest, item_id: int) -> HttpResponse:
             item=row,
             idempotency_key=request.POST.get("idempotency_key") or None,
         )
-    except QueueError as error:
+    except (QueueError, OverrideError) as error:
         return lost(request, row.queue, str(error))
     return go_on(request, row.queue)
 
@@ -214,6 +214,8 @@ def show(
     """The item to judge, or what was said of it; without a claim, why there is none."""
     person, project = the_person(request), queue.project
     context: dict[str, Any] = {"queue": queue, "sitting": current_sitting(project, person), "length": LENGTH, **more}
+    ahead = bool(request.GET.get("after"))  # it will be on the screen once the one before it is judged
+    context["done"] = context["sitting"].done % LENGTH + ahead
     if claim is None:
         inside, context["why"] = "review/queue_empty_body.html", str(why_empty(queue, person))
     else:
@@ -238,6 +240,7 @@ def item_context(request: HttpRequest, queue: ReviewQueue, view: ItemView) -> di
         "stem": split_stem(question.stem),
         "reading": read_path(path.text, stem=question.stem, options=question.options, cited=cited),
         "fresh_key": uuid4(),
+        "undo_key": uuid4(),
         "reasons": [(code, word, KEYS[code]) for code, word in Reason.choices],
         "harms": Harm.choices,
         "skips": SkipReason.choices,
@@ -270,7 +273,7 @@ def cited_by_judge(view: ItemView) -> set[int]:
         run=view.item.queue.run_id, path=view.item.path_id, source=VerdictSource.JUDGE, current=True
     ).first()
     details = verdict.details if verdict else {}
-    return {n for n in details.get("cited") or details.get("sentences") or () if isinstance(n, int)}
+    return {n for n in details.get("sentences", ()) if isinstance(n, int)}
 
 
 def go_on(request: HttpRequest, queue: ReviewQueue) -> HttpResponse:
