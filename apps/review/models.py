@@ -276,4 +276,19 @@ class QuestionFlag(models.Model):
         )
 
 
+class Units(models.TextChoices):
+    CONVENTIONAL = "conventional", "Conventional"
+    SI = "si", "SI"
+
+
+class ReviewSettings(models.Model):
+    """How a person likes the review screen; the same on every machine. Without a row: the defaults."""
+
+    user = models.OneToOneField(settings.AUTH_USER_MODEL, on_delete=models.CASCADE, related_name="review_settings")
+    single_keys = models.BooleanField(default=True)  # off: only Tab, Enter and Ctrl+Enter do something
+    units = models.CharField(max_length=12, choices=Units, default=Units.CONVENTIONAL)
+    text_size = models.CharField(max_length=1, choices=(("s", "Small"), ("m", "Normal"), ("l", "Large")), default="m")
+    practised_at = models.DateTimeField(null=True)  # went through the practice items, or passed them by
+
+
 from apps.review import models_records as models_records  # noqa: E402 - one app, two files of models

@@ -1,10 +1,11 @@
 """What people decide."""
 
-from django.urls import path
+from django.urls import include, path
 
 from apps.review import views
 
 urlpatterns = [
+    path("", include("apps.review.screen.urls")),
     path("override/<int:run_id>/<int:path_id>/", views.override, name="override"),
     path("remake/<int:run_id>/<str:uid>/", views.remake, name="remake"),
 ]

@@ -15,7 +15,7 @@ from tests.factories import PASSWORD
 from tests.pages.conftest import World
 from tests.review.queue_world import make_queue
 
-pytestmark = [pytest.mark.urls("tests.pages.review_urls"), pytest.mark.browser, pytest.mark.django_db(transaction=True)]
+pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 Open = Callable[..., Reader]
 
 

@@ -8,7 +8,10 @@ from django.urls import reverse
 
 from apps.pipeline.models import PromptVersion
 from apps.questions.access import ADJUDICATOR, CLINICIAN, CONSUMER, CURATOR
+from apps.review.models import QueueItem, ReviewQueue
 from apps.review.models_records import Comment
+from apps.review.queues.build import build_queue
+from apps.review.queues.plans import parse_plan
 from tests.factories import make_run
 from tests.pages.conftest import World
 
@@ -51,10 +54,17 @@ def page_addresses(world: World) -> dict[str, str]:
         "path": reverse("path", args=(run, world.path.pk)),
         "override": reverse("override", args=(run, world.path.pk)),
         "agreement": reverse("agreement"),
+        "review_home": reverse("review_home"),
+        "review_sitting": reverse("review_sitting"),
+        "review_work": reverse("review_work", args=(make_queue(world).pk,)),
         "login": reverse("login"),
         "exports": reverse("exports"),
         "export_new": reverse("export_new"),
     }
+
+
+def make_queue(world: World) -> ReviewQueue:
+    return build_queue(run=world.run, name=f"queue-{uuid4()}", plan=parse_plan({"size": 200}))
 
 
 def make_thread(world: World) -> int:
@@ -66,6 +76,7 @@ def make_thread(world: World) -> int:
 
 def write_addresses(world: World) -> dict[str, tuple[str, dict[str, str]]]:
     """{name: (address, form)} of every page that writes; the forms are ones a page would refuse, so nothing changes."""
+    item = QueueItem.objects.filter(queue=make_queue(world))[0]
     idle = make_run(name=f"idle-{uuid4()}", state="cancelled").pk
     return {
         "run_action": (reverse("run_action", args=(idle, "start")), {}),
@@ -93,6 +104,13 @@ def write_addresses(world: World) -> dict[str, tuple[str, dict[str, str]]]:
             reverse("alike", args=(world.run.pk, world.row.question.uid)) + f"?path={world.path.pk}&s=4",
             {"do": "save"},
         ),
+        "review_start": (reverse("review_start"), {}),
+        "review_alive": (reverse("review_alive", args=(item.queue_id,)), {}),
+        "review_undo_last": (reverse("review_undo_last", args=(item.queue_id,)), {}),
+        **{
+            name: (reverse(name, args=(item.pk,)), {})
+            for name in ("review_judge", "review_keep", "review_undo", "review_skip", "review_flag")
+        },
         "run_new": (reverse("run_new"), {}),
         "run_budget": (reverse("run_budget", args=(world.run.pk,)), {"hard": "-1"}),
         "export_new": (reverse("export_new"), {}),
@@ -108,4 +126,11 @@ ROLES_TO_WRITE |= {"comment": JUDGES, "comment_resolve": JUDGES, "mentions": JUD
 ROLES_TO_READ |= {"record_change": JUDGES, "alike": JUDGES, "stale": JUDGES}
 ROLES_TO_WRITE |= {"settle_reason": JUDGES, "alike": JUDGES}
 ROLES_TO_WRITE |= {"record_change": JUDGES, "record_accept": JUDGES, "stale": {CURATOR}}
-ELSEWHERE = {"logout", "export", "export_file"}  # logout is anyone's; the others have their tests beside the exports
+ROLES_TO_READ |= dict.fromkeys(("review_home", "review_sitting", "review_work"), JUDGES)
+ROLES_TO_WRITE |= dict.fromkeys(("review_start", "review_alive", "review_undo_last", "review_judge", "review_keep", "review_undo", "review_skip", "review_flag"), JUDGES)  # fmt: skip
+ELSEWHERE = {
+    "review_item",
+    "logout",
+    "export",
+    "export_file",
+}  # logout is anyone's; the others have their tests beside the exports

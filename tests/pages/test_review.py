@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from uuid import uuid4
 
-import pytest
 from django.test import Client
 from django.urls import reverse
 
@@ -14,8 +13,6 @@ from apps.review.queues.claims import claim_next
 from tests.factories import make_user
 from tests.pages.conftest import World
 from tests.review.queue_world import make_queue
-
-pytestmark = pytest.mark.urls("tests.pages.review_urls")
 
 
 def held(world: World) -> Claim:

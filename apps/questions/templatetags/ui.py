@@ -21,7 +21,7 @@ MINUTE, HOUR, DAY = 60, 3600, 86400
 
 BENCHMARKS = {"medqa": "MedQA", "medmcqa": "MedMCQA", "pubmedqa": "PubMedQA", "mmlu": "MMLU"}
 # (address name, word, names of the pages that belong to it)
-FOR_CLINICIANS = {"agreement"}
+FOR_CLINICIANS = {"agreement", "review_home"}
 NAV = (
     ("overview", "Overview", {"overview", "run", "failures", "failures_aside", "failures_attempts", "failures_retry"}),
     (
@@ -43,6 +43,7 @@ NAV = (
         },
     ),
     ("paths", "Paths", {"paths"}),
+    ("review_home", "Review", {"review_home", "review_work", "review_item", "review_sitting"}),
     ("agreement", "Agreement", {"agreement"}),
     ("exports", "Exports", {"exports", "export", "export_new"}),
     ("runs", "Runs", {"runs", "run_new", "run_cancel", "stale"}),
