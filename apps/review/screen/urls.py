@@ -2,11 +2,11 @@
 
 from django.urls import path
 
-from apps.review.screen import views
+from apps.review.screen import home, views
 
 urlpatterns = [
-    path("", views.home, name="review_home"),
-    path("start/", views.start, name="review_start"),
+    path("", home.home, name="review_home"),
+    path("start/", home.start, name="review_start"),
     path("sitting/", views.sitting_end, name="review_sitting"),
     path("queues/<int:queue_id>/", views.work, name="review_work"),
     path("queues/<int:queue_id>/alive/", views.alive, name="review_alive"),

@@ -24,10 +24,7 @@ from apps.review.queues.judging import judge_item, keep_item, undo_item, undo_la
 from apps.review.queues.selectors import (
     ItemView,
     find_item,
-    my_progress,
-    queue_progress,
     queues_of,
-    resumable,
     view_item,
 )
 from apps.review.screen.forms import number, read_said
@@ -36,36 +33,6 @@ from apps.review.services import AXES, OverrideError, preview_override
 
 judging = role_required(CLINICIAN, CURATOR, ADJUDICATOR)
 KEYS = dict(zip(Reason.values, "fmolsgwx", strict=True))  # the key that names each reason
-
-
-@judging
-@require_safe
-def home(request: HttpRequest) -> HttpResponse:
-    project, person = project_of(request), the_person(request)
-    queues = list(queues_of(project, person)[:50])
-    rows = [(queue, queue_progress(queue), why_empty(queue, person)) for queue in queues]
-    sitting = current_sitting(project, person)
-    context = {
-        "rows": rows,
-        "mine": my_progress(person, project=project),
-        "sitting": sitting,
-        "left": LENGTH - sitting.done % LENGTH,
-        "going_on": resumable(project, person),
-    }
-    return render(request, "review/home.html", context)
-
-
-@judging
-@require_POST
-def start(request: HttpRequest) -> HttpResponse:
-    """To the item left open, else to the first queue that has one for this person."""
-    project, person = project_of(request), the_person(request)
-    if open_item := resumable(project, person):
-        return redirect("review_work", open_item.item.queue_id)
-    for queue in queues_of(project, person).filter(state=QueueState.OPEN):
-        if queue.admits(person) and claim_next(queue=queue, reviewer=person, prefetch=1):
-            return redirect("review_work", queue.pk)
-    return redirect("review_home")
 
 
 @judging
