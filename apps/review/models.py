@@ -162,6 +162,22 @@ class QueueItem(models.Model):
         indexes = (models.Index(fields=("queue", "position"), name="queue_item_open", condition=Q(open=True)),)
 
 
+class QueueCount(models.Model):
+    """How far a queue is, kept by triggers on its items and spread over shards; sum the shards to read.
+
+    So that nothing has to count a queue of a million items, and no two who save wait for one row.
+    """
+
+    queue = models.ForeignKey(ReviewQueue, on_delete=models.CASCADE, related_name="counts_by_shard", db_index=False)
+    shard = models.PositiveSmallIntegerField()
+    judgments = models.BigIntegerField(default=0)  # sum of `done`
+    finished = models.BigIntegerField(default=0)  # items that are neither open nor set aside
+    set_aside = models.BigIntegerField(default=0)
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=("queue", "shard"), name="queue_count_shard"),)
+
+
 class Claim(models.Model):
     """One person on one item. `slot` (1…overlap) is the place it holds; a claim without one holds nothing.
 

@@ -184,10 +184,10 @@ def why_empty(queue: ReviewQueue, reviewer: User) -> Emptiness:
             return Emptiness("set_aside", "Every question of this queue was set aside.")
         tail = f" {aside:,} were set aside with their questions." if aside else ""
         return Emptiness("all_done", f"All {queue.size - aside:,} items of this queue are judged.{tail}")
+    if _any_free(queue, reviewer):
+        return Emptiness("not_empty", "There is something to judge; ask again.")
     found = _ways_out(queue, reviewer)
     left = found["others"]
-    if found["free"]:
-        return Emptiness("not_empty", "There is something to judge; ask again.")
     if left:
         until: datetime = found["until"]
         when = timezone.localtime(until).strftime("%H:%M")
@@ -199,25 +199,43 @@ def why_empty(queue: ReviewQueue, reviewer: User) -> Emptiness:
     )
 
 
-_WAYS_OUT = """
-SELECT count(*) FILTER (WHERE NOT held), count(*) FILTER (WHERE held), min(until) FROM (
-  SELECT (SELECT count(*) FROM review_claim c WHERE c.item_id = i.id AND c.slot IS NOT NULL
-            AND (c.state = 'judged' OR c.expires_at > %(now)s)) >= %(overlap)s AS held,
-         (SELECT min(c.expires_at) FROM review_claim c WHERE c.item_id = i.id AND c.slot IS NOT NULL AND c.state = 'live') AS until
-  FROM review_queueitem i WHERE i.queue_id = %(queue)s AND i.open
+_MINE_TO_JUDGE = """
     AND EXISTS (SELECT 1 FROM reasoning_reasoningpath p WHERE p.id = i.path_id AND p.current)
     AND NOT EXISTS (SELECT 1 FROM review_claim c WHERE c.item_id = i.id AND c.reviewer_id = %(reviewer)s
                     AND (c.state IN ('judged', 'skipped')))
     AND NOT EXISTS (SELECT 1 FROM reasoning_verdict v WHERE v.path_id = i.path_id AND v.project_id = %(project)s
-                    AND v.reviewer_id = %(reviewer)s AND v.current AND v.label <> 'unjudged')
-) open_items"""
+                    AND v.reviewer_id = %(reviewer)s AND v.current AND v.label <> 'unjudged')"""
+_HELD = """(SELECT count(*) FROM review_claim c WHERE c.item_id = i.id AND c.slot IS NOT NULL
+            AND (c.state = 'judged' OR c.expires_at > %(now)s)) >= %(overlap)s"""
+_ANY_FREE = f"""
+SELECT 1 FROM review_queueitem i WHERE i.queue_id = %(queue)s AND i.open AND i.position > %(after)s
+  AND (i.taken < %(overlap)s OR i.free_at <= %(now)s) AND NOT {_HELD} {_MINE_TO_JUDGE}
+ORDER BY i.position LIMIT 1"""  # noqa: S608
+_WAYS_OUT = f"""
+SELECT count(*) FILTER (WHERE held), min(until) FROM (
+  SELECT {_HELD} AS held,
+         (SELECT min(c.expires_at) FROM review_claim c WHERE c.item_id = i.id AND c.slot IS NOT NULL AND c.state = 'live') AS until
+  FROM review_queueitem i WHERE i.queue_id = %(queue)s AND i.open {_MINE_TO_JUDGE}
+) open_items"""  # noqa: S608
+
+
+def _any_free(queue: ReviewQueue, reviewer: User) -> bool:
+    """Whether something is free for the person; stops at the first item found, from where they finished last."""
+    parameters = _parameters(queue, reviewer)
+    with connection.cursor() as cursor:
+        for after in dict.fromkeys((_last_position(queue, reviewer), 0)):
+            cursor.execute(_ANY_FREE, parameters | {"after": after})
+            if cursor.fetchone():
+                return True
+    return False
 
 
 def _ways_out(queue: ReviewQueue, reviewer: User) -> dict[str, Any]:
+    """Reads every open item: asked once it is known that none is free for the person."""
     with connection.cursor() as cursor:
         cursor.execute(_WAYS_OUT, _parameters(queue, reviewer))
-        free, others, until = cursor.fetchone()
-    return {"free": free, "others": others, "until": until}
+        others, until = cursor.fetchone()
+    return {"others": others, "until": until}
 
 
 def _resume(queue: ReviewQueue, reviewer: User, most: int) -> list[Claim]:

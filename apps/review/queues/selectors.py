@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -12,7 +13,7 @@ from django.utils import timezone
 from apps.questions.models import Project, Question
 from apps.reasoning.models import Label, Verdict, VerdictSource
 from apps.reasoning.sentences import SPLITTER_VERSION, Sentence, split_sentences
-from apps.review.models import Claim, ClaimState, Judgment, Phase, QueueItem, QueueState, ReviewQueue, Skip
+from apps.review.models import Claim, ClaimState, Judgment, Phase, QueueCount, QueueItem, QueueState, ReviewQueue, Skip
 from apps.review.queues.reveal import GoldFeedback, Reveal, gold_feedback, may_reveal, reveal
 
 FEWEST_PEOPLE = 5  # below, an aggregate of active time would tell of persons
@@ -116,6 +117,31 @@ def my_progress(reviewer: User, *, queue: ReviewQueue | None = None, project: Pr
 
 
 @dataclass(frozen=True, slots=True)
+class Tally:
+    """`judgments` of `wanted`, and items: all, finished, set aside."""
+
+    size: int = 0
+    judgments: int = 0
+    wanted: int = 0
+    finished: int = 0
+    set_aside: int = 0
+
+
+def tallies_of(queues: Iterable[ReviewQueue]) -> dict[int, Tally]:
+    """{queue id: how far it is}, in one statement that reads no item."""
+    listed = list(queues)
+    sums = {name: Sum(name) for name in ("judgments", "finished", "set_aside")}
+    rows = QueueCount.objects.filter(queue__in=listed).values("queue").annotate(**sums)
+    counted = {row.pop("queue"): row for row in rows}
+    found = {}
+    for queue in listed:
+        counts = counted.get(queue.pk, {})
+        wanted = queue.overlap * (queue.size - counts.get("set_aside", 0))
+        found[queue.pk] = Tally(size=queue.size, wanted=wanted, **counts)
+    return found
+
+
+@dataclass(frozen=True, slots=True)
 class QueueProgress:
     """For curators. `judgments` of `wanted`; `active_ms` is the mean a judgment, none for fewer than five people."""
 
@@ -133,12 +159,7 @@ class QueueProgress:
 
 
 def queue_progress(queue: ReviewQueue) -> QueueProgress:
-    items = QueueItem.objects.filter(queue=queue)
-    totals = items.aggregate(
-        judgments=Sum("done"),
-        aside=Count("pk", filter=Q(set_aside=True)),
-        finished=Count("pk", filter=Q(open=False, set_aside=False)),
-    )
+    tally = tallies_of([queue])[queue.pk]
     now = timezone.now()
     live = Claim.objects.filter(item__queue=queue, state=ClaimState.LIVE, slot__isnull=False, expires_at__gt=now)
     said = Judgment.objects.filter(item__queue=queue).exclude(phase=Phase.UNDONE)
@@ -147,10 +168,10 @@ def queue_progress(queue: ReviewQueue) -> QueueProgress:
     people = at_work["people"]
     return QueueProgress(
         size=queue.size,
-        finished=totals["finished"],
-        judgments=totals["judgments"] or 0,
-        wanted=queue.overlap * (queue.size - totals["aside"]),
-        set_aside=totals["aside"],
+        finished=tally.finished,
+        judgments=tally.judgments,
+        wanted=tally.wanted,
+        set_aside=tally.set_aside,
         live=live.count(),
         skips=dict(skips),
         flagged=said.filter(flagged=True).values("item").distinct().count(),

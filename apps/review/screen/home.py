@@ -9,7 +9,7 @@ from django.views.decorators.http import require_POST, require_safe
 from apps.questions.access import project_of
 from apps.review.models import QueueState
 from apps.review.queues.claims import claim_next, why_empty
-from apps.review.queues.selectors import my_progress, queue_progress, queues_of, resumable
+from apps.review.queues.selectors import my_progress, queues_of, resumable, tallies_of
 from apps.review.screen.sitting import LENGTH, current_sitting
 from apps.review.screen.views import judging, the_person
 
@@ -19,7 +19,8 @@ from apps.review.screen.views import judging, the_person
 def home(request: HttpRequest) -> HttpResponse:
     project, person = project_of(request), the_person(request)
     queues = list(queues_of(project, person)[:50])
-    rows = [(queue, queue_progress(queue), why_empty(queue, person)) for queue in queues]
+    tallies = tallies_of(queues)
+    rows = [(queue, tallies[queue.pk], why_empty(queue, person)) for queue in queues]
     sitting = current_sitting(project, person)
     context = {
         "rows": rows,

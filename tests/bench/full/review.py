@@ -1,0 +1,112 @@
+"""The review screen at work in a queue over all paths and in one of 2,000: take, save, keep, next, undo, and its lists."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from uuid import uuid4
+
+from django.http import HttpResponse
+from django.test import Client
+from django.urls import NoReverseMatch, reverse
+
+from apps.reasoning.models import Run
+from apps.review.models import Claim, ClaimState, ReviewQueue
+from apps.review.queues.build import build_queue
+from apps.review.queues.plans import SamplingPlan
+from tests.bench.full.fill import RUN
+from tests.bench.full.measure import Timing, client_of, timed
+
+ITEMS = 100
+QUEUES = {"all paths": "Every path", "2,000 paths": "Two thousand paths"}
+FRAGMENT = {"X-Fragment": "1"}
+
+
+def make_queues(run: Run) -> None:
+    """One over every path of the run, one of 2,000; they count. Left as they are where they are there."""
+    for name, size in ((QUEUES["all paths"], 1_000_000_000), (QUEUES["2,000 paths"], 2_000)):
+        if not ReviewQueue.objects.filter(name=name).exists():
+            most = run.counters.filter(key__startswith="labels:")
+            paths = sum(most.values_list("value", flat=True))
+            build_queue(run=run, name=name, plan=SamplingPlan(size=min(size, paths)))
+
+
+def measure_review(person: str = "tess") -> list[Timing]:
+    run = Run.objects.get(name=RUN)
+    make_queues(run)
+    found = []
+    for words, name in QUEUES.items():
+        queue = ReviewQueue.objects.get(name=name)
+        found += Sitting(client_of(person), queue, words).work_through()
+    return found + lists(run, client_of(person))
+
+
+class Sitting:
+    """One person going through a queue as the page's script does."""
+
+    def __init__(self, client: Client, queue: ReviewQueue, words: str) -> None:
+        self.client, self.queue = client, queue
+        names = ("take: work", "save: judge", "keep + next", "save + next", "undo", "item after undo", "ahead: work?after")
+        self.timings = {name: Timing(f"{words}: {name}") for name in names}
+        self.warm = {name: Timing("warm") for name in names}
+        self.address = reverse("review_work", args=(queue.pk,))
+
+    def work_through(self) -> list[Timing]:
+        for number in range(ITEMS + 5):
+            self.one_item(self.warm if number < 5 else self.timings, undo=number % 5 == 4)
+        return list(self.timings.values())
+
+    def one_item(self, timings: dict[str, Timing], *, undo: bool) -> None:
+        timed(timings["take: work"], lambda: self.client.get(self.address))
+        self.judge(timings)
+        if undo:
+            claim = self.claims(ClaimState.JUDGED).order_by("-finished_at")[0]
+            address = reverse("review_undo", args=(claim.item_id,))
+            key = {"idempotency_key": str(uuid4())}
+            reply = timed(timings["undo"], lambda: self.client.post(address, key, headers=FRAGMENT), 302)
+            timed(timings["item after undo"], lambda: self.client.get(reply["Location"]))
+            self.judge(timings)
+
+    def judge(self, timings: dict[str, Timing]) -> None:
+        claim = self.claims(ClaimState.LIVE).order_by("claimed_at", "item__position")[0]
+        item = claim.item_id
+        timed(timings["ahead: work?after"], lambda: self.client.get(f"{self.address}?after={item}", headers=FRAGMENT))
+        label = "error" if item % 3 == 0 else "correct"
+        form = {"label": label, "token": str(claim.token), "version": str(claim.version), "active_ms": "21000"}
+        form |= {"idempotency_key": str(uuid4())} | ({"reasons": "wrong_fact"} if label == "error" else {})
+        save, keep = (reverse(name, args=(item,)) for name in ("review_judge", "review_keep"))
+        timed(timings["save: judge"], lambda: self.client.post(save, form, headers=FRAGMENT))
+        reply = timed(timings["keep + next"], lambda: self.client.post(keep, headers=FRAGMENT))
+        if "X-Go-To" in reply:  # the sitting is over: no next item was shown
+            for values in (timings["keep + next"].total, timings["keep + next"].database, timings["keep + next"].statements):
+                values.pop()
+            return
+        both = timings["save + next"]
+        for name in ("save: judge", "keep + next"):
+            both.statements = [*both.statements]
+        both.total.append(timings["save: judge"].total[-1] + timings["keep + next"].total[-1])
+        both.database.append(timings["save: judge"].database[-1] + timings["keep + next"].database[-1])
+        both.statements.append(timings["save: judge"].statements[-1] + timings["keep + next"].statements[-1])
+
+    def claims(self, state: str):  # type: ignore[no-untyped-def]
+        return Claim.objects.filter(item__queue=self.queue, reviewer__username="tess", state=state)
+
+
+def lists(run: Run, client: Client) -> list[Timing]:
+    curator, adjudicator = client_of("carla"), client_of("adam")
+    pages: list[tuple[str, Client, str]] = [
+        ("home of a clinician", client, reverse("review_home")),
+        ("home of a curator", curator, reverse("review_home")),
+        ("end of a sitting", client, reverse("review_sitting")),
+    ]
+    return [repeat(name, lambda: who.get(address)) for name, who, address in pages]  # noqa: B023
+
+
+def repeat(name: str, send: Callable[[], HttpResponse], times: int = 30) -> Timing:
+    timing, begun = Timing(name), time.perf_counter()
+    timed(Timing("warm"), send)
+    for _ in range(times):
+        timed(timing, send)
+        if time.perf_counter() - begun > 20:
+            break
+    return timing
