@@ -55,7 +55,7 @@ test-engine: engine-setup
 lint: setup
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
-	$(VENV)/bin/mypy manage.py apps workers reasonmed_site
+	$(VENV)/bin/mypy manage.py apps workers reasonmed_site reasonmed_verify
 	$(PY) manage.py makemigrations --check --dry-run
 
 bench: setup

@@ -12,8 +12,10 @@ from typing import Any
 
 from apps.exports.card import dataset_card
 from apps.exports.errors import ExportRefusedError, ExportStoppedError, LedgerBrokenError
-from apps.exports.folder import CARD, MANIFEST, SCHEMA_NAME, atomic_folder
+from apps.exports.folder import CARD, MANIFEST, SCHEMA_NAME, SIGNATURE, atomic_folder
 from apps.exports.lineage import PAGE, Asked, read_pages
+from apps.exports.proof.manifest import code_version, merkle_section
+from apps.exports.proof.signing import SigningKey, signing_key
 from apps.exports.provenance import provenance_of
 from apps.exports.records import Variant, make_record
 from apps.exports.selectors import check_signed_off
@@ -45,9 +47,11 @@ def build_export(
 ) -> dict[str, Any]:
     """Writes the export folder and returns its manifest. The folder appears whole or not at all.
 
-    Raises ExportRefusedError (the place will not do, or people have not signed off what the run asks for), LedgerBrokenError (a ready question breaks a rule), ExportStoppedError, OSError.
+    Raises ExportRefusedError (the place or the signing key will not do, or people have not signed off what the run asks for),
+    LedgerBrokenError (a ready question breaks a rule), ExportStoppedError, OSError.
     """
     check_signed_off(run)
+    key = signing_key()
     with atomic_folder(out_dir) as folder, ExitStack() as opened:
         writers = {
             v: opened.enter_context(closing(open_writer(folder, v, format, shard_bytes=limits.shard_bytes)))
@@ -63,8 +67,8 @@ def build_export(
                 progress(tally.questions)
         if why_not := refusal(tally.sign_offs):
             raise ExportRefusedError(why_not)
-        files = [entry for writer in (*writers.values(), trail) for entry in writer.finish()]
-        return _finish(folder, tally, variants, format, files)
+        sets = [(writer, writer.finish()) for writer in (*writers.values(), trail)]
+        return _finish(folder, tally, variants, format, sets, key)
 
 
 def _write_page(page: list[Asked], tally: Tally, writers: dict[Variant, RecordWriter], trail: JsonlWriter) -> None:
@@ -89,12 +93,28 @@ def _write_page(page: list[Asked], tally: Tally, writers: dict[Variant, RecordWr
 
 
 def _finish(
-    folder: Path, tally: Tally, variants: Sequence[Variant], format: Format, files: list[FileEntry]
+    folder: Path,
+    tally: Tally,
+    variants: Sequence[Variant],
+    format: Format,
+    sets: Sequence[tuple[RecordWriter, Sequence[FileEntry]]],
+    key: SigningKey | None,
 ) -> dict[str, Any]:
+    """Card, manifest and, with a key, its signature; only the signature knows the time, so the rest can be made again."""
+    files = [file for _, made in sets for file in made]
     draft = manifest_of(tally, schema=SCHEMA_NAME, variants=variants, format=format, files=files, card=None)
     text = dataset_card(draft, tally.licences).encode()
     (folder / CARD).write_bytes(text)
     card: FileEntry = {"path": CARD, "sha256": hashlib.sha256(text).hexdigest(), "records": 0, "bytes": len(text)}
-    manifest = {**draft, "card": card}
-    (folder / MANIFEST).write_text(json.dumps(manifest, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    manifest = {
+        **draft,
+        "card": card,
+        "merkle": merkle_section(sets),
+        "code_version": code_version(),
+        "signed_by": key.id if key else None,
+    }
+    data = (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode()
+    (folder / MANIFEST).write_bytes(data)
+    if key:
+        (folder / SIGNATURE).write_bytes(key.sign(data, file=MANIFEST))
     return manifest

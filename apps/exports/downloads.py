@@ -16,7 +16,12 @@ from apps.exports.selectors import file_named
 from apps.exports.services import folder_of
 
 CHUNK = 256 * 1024
-TYPES = {".jsonl": "application/x-ndjson", ".json": "application/json", ".parquet": "application/vnd.apache.parquet"}
+TYPES = {
+    ".jsonl": "application/x-ndjson",
+    ".json": "application/json",
+    ".sig": "application/json",
+    ".parquet": "application/vnd.apache.parquet",
+}
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 

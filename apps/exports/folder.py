@@ -15,6 +15,7 @@ from pathlib import Path
 from apps.exports.errors import ExportRefusedError
 
 MANIFEST = "manifest.json"
+SIGNATURE = "manifest.sig"  # only where the export is signed
 CARD = "README.md"
 SCHEMA_NAME = "reasonmed-export/1"  # the manifest's `schema`, by which we know a folder as ours
 
@@ -62,6 +63,7 @@ def _is_ours(target: Path, present: set[str]) -> bool:
         manifest = json.loads((target / MANIFEST).read_bytes())
         return manifest["schema"] == SCHEMA_NAME and present <= {f["path"] for f in manifest["files"]} | {
             MANIFEST,
+            SIGNATURE,
             CARD,
         }
     except (OSError, ValueError, KeyError, TypeError):

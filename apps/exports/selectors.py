@@ -9,7 +9,7 @@ from uuid import UUID
 from django.db.models import Count, Q, QuerySet, Sum
 
 from apps.exports.errors import ExportRefusedError
-from apps.exports.folder import MANIFEST
+from apps.exports.folder import MANIFEST, SIGNATURE
 from apps.exports.models import Snapshot
 from apps.exports.records import Variant
 from apps.exports.tally import HELD_OUT
@@ -128,7 +128,7 @@ def files_of(snapshot: Snapshot, *, variant: Variant | None = None) -> list[File
 
 
 def file_named(snapshot: Snapshot, name: str) -> FileEntry | None:
-    """Only a name that the manifest knows, or the manifest's own; so no name can lead out of the folder."""
-    if snapshot.manifest and name == MANIFEST:
-        return {"path": MANIFEST, "sha256": "", "records": 0, "bytes": 0}
+    """Only a name that the manifest knows, its own, or its signature's; so no name can lead out of the folder."""
+    if snapshot.manifest and name in (MANIFEST, SIGNATURE):
+        return {"path": name, "sha256": "", "records": 0, "bytes": 0}
     return next((f for f in files_of(snapshot) if f["path"] == name), None)

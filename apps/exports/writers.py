@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from apps.exports.records import Record
+from reasonmed_verify.merkle import MerkleTree
 
 Format = Literal["jsonl", "parquet"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -29,6 +30,11 @@ class FileEntry(TypedDict):
 
 
 class RecordWriter(Protocol):
+    """`tree` stands over the records written, as lines of JSONL whatever the format: the root is the same in each."""
+
+    name: str
+    tree: MerkleTree
+
     def write(self, record: Record) -> None: ...
     def finish(self) -> list[FileEntry]: ...
     def close(self) -> None: ...
@@ -42,13 +48,16 @@ class JsonlWriter:
     """`<name>.jsonl`, one object a line, UTF-8, hashed as it is written."""
 
     def __init__(self, folder: Path, name: str) -> None:
+        self.name, self.tree = name, MerkleTree()
         self.path = folder / f"{name}.jsonl"
         self._file: IO[bytes] = self.path.open("wb", buffering=1 << 20)
         self._hash = hashlib.sha256()
         self._rows = self._bytes = 0
 
     def write(self, record: Any) -> None:
-        line = orjson.dumps(record, option=orjson.OPT_APPEND_NEWLINE)
+        leaf = orjson.dumps(record)
+        line = leaf + b"\n"
+        self.tree.add(leaf)
         self._file.write(line)
         self._hash.update(line)
         self._rows += 1
@@ -71,7 +80,8 @@ class ParquetWriter:
     """
 
     def __init__(self, folder: Path, name: str, *, shard_bytes: int = SHARD_BYTES) -> None:
-        self._folder, self._name, self._shard_bytes = folder, name, shard_bytes
+        self.name, self.tree = name, MerkleTree()
+        self._folder, self._shard_bytes = folder, shard_bytes
         self._group_bytes = min(ROW_GROUP_BYTES, shard_bytes)
         self._shards: list[tuple[Path, int]] = []  # (passing path, rows)
         self._rows: list[Record] = []
@@ -80,6 +90,7 @@ class ParquetWriter:
 
     def write(self, record: Record) -> None:
         self._rows.append(record)
+        self.tree.add(orjson.dumps(record))
         self._held += len(record["instruction"]) + len(record["output"])
         if self._held >= self._group_bytes:
             if self._sink.tell() >= self._shard_bytes:
@@ -98,7 +109,7 @@ class ParquetWriter:
             self._sink.close()
 
     def _open_shard(self) -> None:
-        self._path = self._folder / f"{self._name}-{len(self._shards):05}.part"
+        self._path = self._folder / f"{self.name}-{len(self._shards):05}.part"
         self._sink = pa.OSFile(str(self._path), "wb")
         self._writer = pq.ParquetWriter(self._sink, SCHEMA, compression="zstd", write_statistics=False)
         self._shard_rows = 0
@@ -114,7 +125,7 @@ class ParquetWriter:
         self._shards.append((self._path, self._shard_rows))
 
     def _settle(self, number: int, path: Path, rows: int) -> FileEntry:
-        final = path.with_name(f"{self._name}-{number:05}-of-{len(self._shards):05}.parquet")
+        final = path.with_name(f"{self.name}-{number:05}-of-{len(self._shards):05}.parquet")
         path.rename(final)
         with final.open("rb") as file:
             os.fsync(file.fileno())

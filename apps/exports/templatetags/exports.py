@@ -38,9 +38,10 @@ def snippet(snapshot: Snapshot) -> str:
 
 @register.filter
 def checksums(snapshot: Snapshot) -> str:
-    """A shell command that compares every file with the checksum it left with."""
+    """Shell commands that check the folder: all of it, and every file against the checksum it left with."""
     lines = "\n".join(f"{f['sha256']}  {f['path']}" for f in files_of(snapshot))
-    return f"sha256sum --check - <<'END'\n{lines}\nEND"
+    verify = "reasonmed-verify .\n\n" if snapshot.manifest and "merkle" in snapshot.manifest else ""
+    return f"{verify}sha256sum --check - <<'END'\n{lines}\nEND"
 
 
 def folder_name(snapshot: Snapshot) -> str:

@@ -1,0 +1,177 @@
+"""All checks of an export's folder, each told as it is done. Reads each data file twice, holds one record at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from reasonmed_verify.manifest import (
+    MANIFEST,
+    SIDECARS,
+    SIGNATURE,
+    File,
+    Manifest,
+    ManifestError,
+    RecordSet,
+    read_manifest,
+    root_of_sets,
+    set_leaf,
+)
+from reasonmed_verify.merkle import MerkleTree, root_from_proof
+from reasonmed_verify.records import UnreadableError, read_leaves
+from reasonmed_verify.signature import SignatureError, check_signature
+
+PROVENANCE = "provenance"  # the set whose lines say which record is which
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line. A note is no problem, but something to know."""
+
+    kind: Literal["ok", "note", "problem"]
+    text: str
+
+
+def check_folder(folder: Path, *, key: Ed25519PublicKey | None = None, record: str | None = None) -> Iterator[Finding]:
+    """`record`: its place from 0, or `<question>/<slot>`. Without `key`, any key may have signed it."""
+    try:
+        manifest = read_manifest(folder)
+    except ManifestError as error:
+        yield _problem(MANIFEST, str(error))
+        return
+    yield _signature(folder, manifest, key)
+    yield from _file(folder, manifest.card)
+    yield from _unlisted(folder, manifest)
+    place = None if record is None else _place_of(folder, manifest, record)
+    if isinstance(place, Finding):
+        yield place
+        place = None
+    for records in manifest.sets:
+        yield from _set(folder, manifest, records, place)
+    if root_of_sets((s.name, s.records, s.root) for s in manifest.sets) == manifest.root:
+        yield Finding("ok", f"root {manifest.root} over {len(manifest.sets)} sets of {manifest.records:,} records")
+    else:
+        yield _problem(MANIFEST, "its root is not the one over its sets")
+
+
+def _signature(folder: Path, manifest: Manifest, key: Ed25519PublicKey | None) -> Finding:
+    path = folder / SIGNATURE
+    if not path.is_file():
+        if manifest.signed_by:
+            return _problem(SIGNATURE, f"is missing, though the manifest is signed by the key {manifest.signed_by}")
+        if key is not None:
+            return _problem(SIGNATURE, "is missing: this export is not signed")
+        return Finding("note", "not signed: nothing shows who made this export")
+    try:
+        found = check_signature(path.read_bytes(), file=MANIFEST, data=manifest.raw, key=key)
+    except SignatureError as error:
+        return _problem(SIGNATURE, str(error))
+    except OSError as error:
+        return _problem(SIGNATURE, f"cannot be read: {error.strerror}")
+    if found.key != manifest.signed_by:
+        return _problem(SIGNATURE, f"was made with the key {found.key}, the manifest names another")
+    said = f"signed by the key {found.key} at {found.signed_at}"
+    if key is not None:
+        return Finding("ok", said)
+    return Finding("note", f"{said}; compare this key id with the one the publisher names, or give --key")
+
+
+def _file(folder: Path, file: File) -> Iterator[Finding]:
+    """Nothing where the file is as the manifest says."""
+    try:
+        with (folder / file.path).open("rb") as opened:
+            digest = hashlib.file_digest(opened, "sha256").hexdigest()
+            size = opened.tell()
+    except OSError as error:
+        yield _problem(file.path, "is missing" if isinstance(error, FileNotFoundError) else f"{error.strerror}")
+        return
+    if size != file.bytes:
+        yield _problem(file.path, f"has {size:,} bytes instead of {file.bytes:,}")
+    elif digest != file.sha256:
+        yield _problem(file.path, "was changed: its sha256 is not the manifest's")
+
+
+def _unlisted(folder: Path, manifest: Manifest) -> Iterator[Finding]:
+    """A loader takes files by pattern, so one too many would be loaded as well. Hidden ones are left alone."""
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder)
+        hidden = any(part.startswith(".") for part in name.parts)
+        if not hidden and (path.is_symlink() or not path.is_dir()) and name.as_posix() not in manifest.names | SIDECARS:
+            yield _problem(ascii(name.as_posix())[1:-1], "is not in the manifest")
+
+
+def _set(folder: Path, manifest: Manifest, records: RecordSet, watch: int | None) -> Iterator[Finding]:
+    tree, watched, failed = MerkleTree(watch=watch), b"", False
+    for file in records.files:
+        for problem in _file(folder, file):
+            failed = True
+            yield problem
+        before = tree.size
+        try:
+            for leaf in read_leaves(folder / file.path):
+                watched = leaf if tree.size == watch else watched
+                tree.add(leaf)
+        except (UnreadableError, OSError) as error:
+            if not failed:  # a missing or a changed file has been told already
+                yield _problem(file.path, str(error))
+            return
+        if (found := tree.size - before) != file.records:
+            yield _problem(file.path, f"has {found:,} records instead of {file.records:,}")
+    if not records.records == manifest.records == sum(f.records for f in records.files):
+        yield _problem(MANIFEST, f"its counts of records do not agree for {records.name}")
+    if tree.root().hex() != records.root:
+        yield _problem(
+            records.name, "its records are not those of the manifest, or not in that order: the root differs"
+        )
+        return
+    yield Finding("ok", f"{records.name}: {tree.size:,} records, root {records.root}")
+    if watch is not None and watch < tree.size:
+        yield _record(manifest, records, watched, watch, tree.proof())
+
+
+def _record(manifest: Manifest, records: RecordSet, leaf: bytes, place: int, path: list[bytes]) -> Finding:
+    """The way from the record to the root of its set, and from there to the root of the manifest."""
+    sets = MerkleTree(watch=manifest.sets.index(records))
+    for other in manifest.sets:
+        sets.add(set_leaf(other.name, other.records, other.root))
+    own = root_from_proof(leaf, index=place, size=records.records, path=path)
+    top = own and root_from_proof(
+        set_leaf(records.name, records.records, own.hex()),
+        index=manifest.sets.index(records),
+        size=len(manifest.sets),
+        path=sets.proof(),
+    )
+    if top is None or top.hex() != manifest.root:
+        return _problem(records.name, f"record {place:,} is not proven: its proof leads to another root")
+    hashes = len(path) + len(sets.proof())
+    return Finding("ok", f"{records.name}: record {place:,} stands under the root, proven by {hashes} hashes")
+
+
+def _place_of(folder: Path, manifest: Manifest, record: str) -> int | Finding:
+    """The record's place, or why there is none."""
+    if record.isascii() and record.isdecimal():
+        place = int(record)
+        return (
+            place if place < manifest.records else _problem(record, f"there are {manifest.records:,} records, from 0")
+        )
+    question, _, slot = record.rpartition("/")
+    trail = next((s for s in manifest.sets if s.name == PROVENANCE), None)
+    try:
+        lines = (line for file in trail.files for line in read_leaves(folder / file.path)) if trail else iter(())
+        for place, line in enumerate(lines):
+            said = json.loads(line)
+            if (said["question"], str(said["slot"])) == (question, slot):
+                return place
+    except (UnreadableError, OSError, ValueError, KeyError, TypeError, RecursionError):
+        return _problem(PROVENANCE, "cannot be read, so the record cannot be looked up")
+    return _problem(ascii(record), "no such record; give its place from 0, or <question>/<slot>")
+
+
+def _problem(where: str, what: str) -> Finding:
+    return Finding("problem", f"{where}: {what}")
