@@ -19,13 +19,14 @@ LOOKED_AT = 200  # claims, the latest ones
 
 @dataclass(frozen=True, slots=True)
 class Sitting:
-    """`claims`: judged and passed on, in order; at most LENGTH. Only of the person themselves, never shown to others."""
+    """`finished`: (claim, its state) of what was judged and passed on, in order; at most LENGTH. Only of the person
+    themselves, never shown to others."""
 
-    claims: tuple[Claim, ...]
+    finished: tuple[tuple[int, str], ...]
 
     @property
     def done(self) -> int:
-        return len(self.claims)
+        return len(self.finished)
 
     @property
     def over(self) -> bool:
@@ -33,18 +34,27 @@ class Sitting:
 
     @property
     def judged(self) -> list[Claim]:
-        return [claim for claim in self.claims if claim.state == ClaimState.JUDGED]
+        """Read from the database, with item, queue and question."""
+        ids = [pk for pk, state in self.finished if state == ClaimState.JUDGED]
+        wide = Claim.objects.select_related("item__queue", "item__question").defer("item__question__search")
+        claims = wide.in_bulk(ids)
+        return [claims[pk] for pk in ids]
 
 
 def current_sitting(project: Project, person: User) -> Sitting:
-    """Items finished without a PAUSE between them, in lots of LENGTH; the last lot, full when it has just ended."""
-    finished = Claim.objects.filter(reviewer=person, item__queue__project=project, finished_at__isnull=False)
-    latest = list(finished.select_related("item__queue", "item__question").order_by("-finished_at", "-pk")[:LOOKED_AT])
-    row: list[Claim] = []
-    for claim in latest:
-        if row and row[-1].finished_at - claim.finished_at > PAUSE:  # type: ignore[operator]
+    """Items finished without a PAUSE between them, in lots of LENGTH; the last lot, full when it has just ended.
+
+    Asked with every item shown: three columns of the latest claims are read, and nothing else.
+    """
+    claims = Claim.objects.filter(reviewer=person, item__queue__project=project, finished_at__isnull=False)
+    latest = claims.order_by("-finished_at", "-pk").values_list("pk", "state", "finished_at")[:LOOKED_AT]
+    row: list[tuple[int, str]] = []
+    earlier = None
+    for pk, state, at in latest:
+        if earlier is not None and earlier - at > PAUSE:
             break
-        row.append(claim)
+        row.append((pk, state))
+        earlier = at
     row.reverse()
     first = (len(row) - 1) // LENGTH * LENGTH if row else 0
     return Sitting(tuple(row[first:]))
@@ -62,7 +72,8 @@ class Summary:
 
 def sum_up(sitting: Sitting) -> Summary:
     said = {j.claim_id: j for j in _judgments(sitting)}  # the latest of each claim
-    standing = [(claim, said[claim.pk]) for claim in sitting.judged if claim.pk in said]
+    judged = sitting.judged
+    standing = [(claim, said[claim.pk]) for claim in judged if claim.pk in said]
     judges = dict(
         Verdict.objects.filter(
             source=VerdictSource.JUDGE,
@@ -73,7 +84,7 @@ def sum_up(sitting: Sitting) -> Summary:
     )
     return Summary(
         judged=len(standing),
-        passed_on=sitting.done - len(sitting.judged),
+        passed_on=sitting.done - len(judged),
         disagreed=sum(
             judges.get(claim.item.path_id, Label.UNJUDGED) not in (Label.UNJUDGED, j.verdict.label)
             for claim, j in standing
@@ -85,7 +96,7 @@ def sum_up(sitting: Sitting) -> Summary:
 
 
 def _judgments(sitting: Sitting) -> list[Judgment]:
-    claims = [claim.pk for claim in sitting.claims]
+    claims = [pk for pk, _ in sitting.finished]
     return list(Judgment.objects.filter(claim__in=claims).select_related("verdict").order_by("round"))
 
 

@@ -180,7 +180,8 @@ def show(
 ) -> HttpResponse:
     """The item to judge, or what was said of it; without a claim, why there is none."""
     person, project = the_person(request), queue.project
-    context: dict[str, Any] = {"queue": queue, "sitting": current_sitting(project, person), "length": LENGTH, **more}
+    sitting = more.pop("sitting", None) or current_sitting(project, person)
+    context: dict[str, Any] = {"queue": queue, "sitting": sitting, "length": LENGTH, **more}
     ahead = bool(request.GET.get("after"))  # it will be on the screen once the one before it is judged
     context["done"] = context["sitting"].done % LENGTH + ahead
     if claim is None:
@@ -253,7 +254,7 @@ def go_on(request: HttpRequest, queue: ReviewQueue) -> HttpResponse:
     if not fragment(request):
         return redirect("review_work", queue.pk)
     claims = claim_next(queue=queue, reviewer=person, prefetch=1)
-    return show(request, queue, claims[0] if claims else None)
+    return show(request, queue, claims[0] if claims else None, sitting=sitting)
 
 
 def lost(request: HttpRequest, queue: ReviewQueue, why: str, *, status: int = 409) -> HttpResponse:

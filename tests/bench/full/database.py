@@ -37,18 +37,14 @@ def use_database(name: str) -> None:
 
 def drop_database(questions: int) -> None:
     use_database("postgres")
-    _on_server(
-        sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(f"bench_full_{questions}"))
-    )
+    _on_server(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(f"bench_full_{questions}")))
 
 
 def _comment(name: str) -> str:
     before = connection.settings_dict["NAME"]
     use_database("postgres")
     with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s", [name]
-        )
+        cursor.execute("SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = %s", [name])
         row = cursor.fetchone()
     use_database(before)
     return str(row[0]) if row else ""

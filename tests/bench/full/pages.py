@@ -21,9 +21,7 @@ def measure_pages(only: str = "") -> list[Timing]:
     """A line a page; `only`: those whose name holds it."""
     run, rng = Run.objects.get(name=RUN), random.Random(5)
     client = client_of("carla")
-    found = [
-        measure_page(name, client, addresses) for name, addresses in pages(run, rng) if only in name
-    ]
+    found = [measure_page(name, client, addresses) for name, addresses in pages(run, rng) if only in name]
     if only in "agreement, computed anew":
         found.append(measure_page("agreement, computed anew", client, anew(reverse("agreement"))))
     if only in "override: save":
@@ -57,7 +55,6 @@ def pages(run: Run, rng: random.Random) -> Iterator[tuple[str, Iterator[str]]]:
     for name, query in DEEP_PATHS.items():
         yield f"paths: {name}", each(lambda n, q=query: f"{paths}?{q}after={n * 9}")  # type: ignore[misc]
     yield "question", each(lambda n: reverse("run_question", args=(run.pk, uids[n])))
-    yield "path", each(lambda n: reverse("path", args=(run.pk, n * 9 - 3)))
     yield "record", iter([reverse("record", args=(run.pk, uids[n], 1)) for n in drawn if n in kept])
     yield "history of a question", each(lambda n: reverse("question_history", args=(run.pk, uids[n])))
     yield "compare", each(lambda n: reverse("compare", args=(run.pk, uids[n])) + f"?a={n * 9 - 3}&b={n * 9 - 7}")
@@ -100,7 +97,12 @@ QUESTION_FILTERS = {
     "search, no run": "run=none&q=sarcoidosis",
     "no run": "run=none",
 }
-DEEP_QUESTIONS = {"deep": "", "deep, tier": "tier=difficult&", "deep, subject": "subject=Surgery&", "deep, search": "q=thyroid&"}
+DEEP_QUESTIONS = {
+    "deep": "",
+    "deep, tier": "tier=difficult&",
+    "deep, subject": "subject=Surgery&",
+    "deep, search": "q=thyroid&",
+}
 PATH_FILTERS = {
     "first page": "",
     "label": "label=error",
@@ -125,7 +127,12 @@ PATH_FILTERS = {
     "search, nothing found": "reason=zzyzx",
     "search and label": "reason=sarcoidosis&label=error",
 }
-DEEP_PATHS = {"deep": "", "deep, label": "label=error&", "deep, generator": "generator=qwen2.5-72b&", "deep, search": "reason=thyroid&"}
+DEEP_PATHS = {
+    "deep": "",
+    "deep, label": "label=error&",
+    "deep, generator": "generator=qwen2.5-72b&",
+    "deep, search": "reason=thyroid&",
+}
 
 
 def anew(address: str) -> Iterator[str]:

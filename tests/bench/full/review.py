@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable
 from uuid import uuid4
 
+from django.db.models import QuerySet
 from django.http import HttpResponse
 from django.test import Client
-from django.urls import NoReverseMatch, reverse
+from django.urls import reverse
 
 from apps.reasoning.models import Run
 from apps.review.models import Claim, ClaimState, ReviewQueue
@@ -46,7 +47,15 @@ class Sitting:
 
     def __init__(self, client: Client, queue: ReviewQueue, words: str) -> None:
         self.client, self.queue = client, queue
-        names = ("take: work", "save: judge", "keep + next", "save + next", "undo", "item after undo", "ahead: work?after")
+        names = (
+            "take: work",
+            "save: judge",
+            "keep + next",
+            "save + next",
+            "undo",
+            "item after undo",
+            "ahead: work?after",
+        )
         self.timings = {name: Timing(f"{words}: {name}") for name in names}
         self.warm = {name: Timing("warm") for name in names}
         self.address = reverse("review_work", args=(queue.pk,))
@@ -78,22 +87,24 @@ class Sitting:
         timed(timings["save: judge"], lambda: self.client.post(save, form, headers=FRAGMENT))
         reply = timed(timings["keep + next"], lambda: self.client.post(keep, headers=FRAGMENT))
         if "X-Go-To" in reply:  # the sitting is over: no next item was shown
-            for values in (timings["keep + next"].total, timings["keep + next"].database, timings["keep + next"].statements):
+            for values in (
+                timings["keep + next"].total,
+                timings["keep + next"].database,
+                timings["keep + next"].statements,
+            ):
                 values.pop()
             return
         both = timings["save + next"]
-        for name in ("save: judge", "keep + next"):
-            both.statements = [*both.statements]
         both.total.append(timings["save: judge"].total[-1] + timings["keep + next"].total[-1])
         both.database.append(timings["save: judge"].database[-1] + timings["keep + next"].database[-1])
         both.statements.append(timings["save: judge"].statements[-1] + timings["keep + next"].statements[-1])
 
-    def claims(self, state: str):  # type: ignore[no-untyped-def]
+    def claims(self, state: str) -> QuerySet[Claim]:
         return Claim.objects.filter(item__queue=self.queue, reviewer__username="tess", state=state)
 
 
 def lists(run: Run, client: Client) -> list[Timing]:
-    curator, adjudicator = client_of("carla"), client_of("adam")
+    curator = client_of("carla")
     pages: list[tuple[str, Client, str]] = [
         ("home of a clinician", client, reverse("review_home")),
         ("home of a curator", curator, reverse("review_home")),

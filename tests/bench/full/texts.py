@@ -8,7 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 
-KNOWN = (
+KNOWN = (  # noqa: SIM905
     "patient the of with and in is this therefore which likely because findings option not than shows history acute "
     "chronic diagnosis treatment blood pressure pain fever renal hepatic cardiac pulmonary infection syndrome elevated "
     "reduced serum potassium sodium insulin diabetes hypertension pneumonia sepsis anaemia thyroid pregnancy tumour biopsy "
@@ -22,7 +22,9 @@ POOL = 2_000  # texts of each kind
 
 
 def vocabulary(rng: random.Random) -> list[str]:
-    syllables = ("car dio neph ro hep ato my elo gas tro der ma to ly ti ne phal en os teo cy ta pul mon ar thro").split()
+    syllables = (
+        "car dio neph ro hep ato my elo gas tro der ma to ly ti ne phal en os teo cy ta pul mon ar thro"
+    ).split()
     coined = {"".join(rng.choices(syllables, k=rng.randint(2, 4))) for _ in range(6_000)}
     return KNOWN + sorted(coined)
 

@@ -1,0 +1,102 @@
+"""The measured figures as a section of docs/benchmarks.md. What stands below "What was made faster" is kept."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from django.db import connection
+
+from tests.bench.__main__ import PAGE
+
+HEADING = "## The full size"
+KEPT = "### What was made faster"
+INTRODUCTION = """\
+Measured by `make bench-full` (`python -m tests.bench.full`). It fills two databases by INSERT … SELECT: the published
+{full:,} questions with nine paths each, and {small:,} questions made by the same rules. All rows are there: texts of
+realistic length, the judge's verdicts and effective labels, scores, kept paths, responses, calls, tasks, counters, money;
+`check_ledger` finds no drift. Two people judged 2,000 of the paths at either size, so that what is shown of people's
+work is the same. Server time: one process, the real middleware, templates and PostgreSQL, one open connection, warm.
+Targets: p95 of each page at most 100 ms and (search apart) at most 1.5 × its value at {small:,} questions; saving an item and
+getting the next at most 50 ms; an override at most 50 ms.
+
+"""
+Row = Mapping[str, Any]
+
+
+def sizes(name: str) -> dict[str, Any]:
+    """Bytes of the database, and of its largest tables with their indexes."""
+    from tests.bench.full.database import use_database
+
+    use_database(name)
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_database_size(current_database())")
+        whole = cursor.fetchone()[0]
+        cursor.execute(
+            "SELECT relname, pg_total_relation_size(oid), pg_indexes_size(oid) FROM pg_class WHERE relkind = 'r'"
+            " AND relnamespace = 'public'::regnamespace ORDER BY 2 DESC LIMIT 8"
+        )
+        return {"bytes": whole, "tables": cursor.fetchall()}
+
+
+def write(found: Mapping[str, Any], small: int, full: int) -> None:
+    page = PAGE.read_text(encoding="utf-8") if PAGE.exists() else "# Benchmarks\n"
+    before, _, section = page.partition(HEADING)
+    kept = section.partition(KEPT)[2]
+    a, b = found[str(small)], found[str(full)]
+    parts = [HEADING + "\n\n" + INTRODUCTION.format(full=full, small=small), _sizes(a, b, small, full)]
+    for part, title in (("review", "### Reviewing"), ("pages", "### Pages")):
+        if part in a and part in b:
+            parts.append(f"{title}\n\n{_timings(a[part], b[part], small, full)}")
+    if "making" in b:
+        parts.append(f"### Making runs and queues\n\n{_making(a['making'], b['making'], small, full)}")
+    after = f"{KEPT}{kept}" if kept else ""
+    PAGE.write_text(before.rstrip() + "\n\n" + "\n".join(parts) + (f"\n{after}" if after else ""), encoding="utf-8")
+
+
+def _timings(small: Sequence[Row], full: Sequence[Row], a: int, b: int) -> str:
+    """p95 and p50 in milliseconds; what misses its target is in bold."""
+    lines = [
+        f"| ms | p50, {a:,} | p95, {a:,} | p50, {b:,} | p95, {b:,} | × | of it PostgreSQL | statements |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    earlier = {row["name"]: row for row in small}
+    for row in full:
+        first = earlier.get(row["name"])
+        if first is None:
+            continue
+        ratio = row["p95"] / first["p95"]
+        lines.append(
+            f"| {row['name']} | {first['p50']} | {first['p95']} | {row['p50']} | {_bold(row['p95'], row['p95'] > limit(row['name']))} |"
+            f" {_bold(round(ratio, 2), ratio > 1.5 and 'search' not in row['name'])} | {row['database']} | {row['statements']} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def limit(name: str) -> float:
+    """Milliseconds that p95 may take."""
+    return 50.0 if name.endswith("save + next") or name == "override: save" else 100.0
+
+
+def _bold(value: float, missed: bool) -> str:
+    return f"**{value}**" if missed else str(value)
+
+
+def _sizes(small: Row, full: Row, a: int, b: int) -> str:
+    rows = "".join(
+        f"| {name} | {total / 1024**2:,.0f} | {indexes / 1024**2:,.0f} |\n" for name, total, indexes in full["tables"]
+    )
+    filled = f" Filling it took {full['fill_s']:,} s." if "fill_s" in full else ""
+    return (
+        f"Database: {full['bytes'] / 1024**3:.1f} GiB at {b:,} questions, {small['bytes'] / 1024**2:,.0f} MiB at {a:,}.{filled}\n\n"
+        f"| Table | MiB with indexes | of it indexes |\n|---|---:|---:|\n{rows}"
+    )
+
+
+def _making(small: Sequence[Row], full: Sequence[Row], a: int, b: int) -> str:
+    earlier = {row["name"]: row for row in small}
+    lines = [f"| | s, {a:,} | s, {b:,} | peak MiB, {a:,} | peak MiB, {b:,} | |", "|---|---:|---:|---:|---:|---|"]
+    for row in full:
+        first = earlier[row["name"]]
+        lines.append(f"| {row['name']} | {first['s']} | {row['s']} | {first['mib']} | {row['mib']} | {row['note']} |")
+    return "\n".join(lines) + "\n"
