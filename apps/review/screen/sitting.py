@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
+from itertools import count
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -14,7 +16,7 @@ from apps.review.models import Claim, ClaimState, Judgment
 
 LENGTH = 10
 PAUSE = timedelta(hours=1)  # a longer one begins a new sitting
-LOOKED_AT = 200  # claims, the latest ones
+READ = 100  # claims at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,18 +48,28 @@ def current_sitting(project: Project, person: User) -> Sitting:
 
     Asked with every item shown: three columns of the latest claims are read, and nothing else.
     """
-    claims = Claim.objects.filter(reviewer=person, item__queue__project=project, finished_at__isnull=False)
-    latest = claims.order_by("-finished_at", "-pk").values_list("pk", "state", "finished_at")[:LOOKED_AT]
     row: list[tuple[int, str]] = []
-    earlier = None
-    for pk, state, at in latest:
-        if earlier is not None and earlier - at > PAUSE:
+    later = None
+    for pk, state, at in _latest_first(project, person):
+        if later is not None and later - at > PAUSE:
             break
         row.append((pk, state))
-        earlier = at
-    row.reverse()
-    first = (len(row) - 1) // LENGTH * LENGTH if row else 0
-    return Sitting(tuple(row[first:]))
+        later = at
+    last = (len(row) - 1) % LENGTH + 1 if row else 0
+    return Sitting(tuple(reversed(row[:last])))
+
+
+def _latest_first(project: Project, person: User) -> Iterator[tuple[int, str, datetime]]:
+    """(claim, state, when) of what the person finished, a READ at a time."""
+    finished = Claim.objects.filter(reviewer=person, item__queue__project=project, finished_at__isnull=False)
+    rows = finished.order_by("-finished_at", "-pk").values_list("pk", "state", "finished_at")
+    for start in count(0, READ):
+        found = list(rows[start : start + READ])
+        for pk, state, at in found:
+            assert at is not None
+            yield pk, state, at
+        if len(found) < READ:
+            return
 
 
 @dataclass(frozen=True, slots=True)
