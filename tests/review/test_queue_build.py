@@ -12,8 +12,10 @@ from django.db import IntegrityError, transaction
 from apps.reasoning.models import PathLabel, ReasoningPath, RunQuestion
 from apps.review.models import QueueItem, ReviewQueue
 from apps.review.queues.build import Gold, build_queue, preview_plan, settled_gold
+from apps.review.queues.drawing import draw_plan
 from apps.review.queues.errors import QueueError
-from apps.review.queues.plans import PlanError, parse_plan
+from apps.review.queues.frames import fetch
+from apps.review.queues.plans import PlanError, mix, parse_plan
 from apps.review.queues.selectors import queues_of
 from tests.factories import make_project, make_user, make_verdict
 from tests.reasoning.test_ledger import make_true_run
@@ -37,6 +39,43 @@ def test_a_random_plan_draws_current_base_paths_with_their_chance():
     again = make_queue(run, plan={"size": 9, "seed": 7})
     other = make_queue(run, plan={"size": 9, "seed": 8})
     assert [i.path_id for i in items(again)] == [i.path_id for i in found] != [i.path_id for i in items(other)]
+
+
+def test_the_database_draws_what_the_hash_says():
+    run = make_true_run(4)
+    paths = PathLabel.objects.filter(run=run).values_list("path_id", flat=True)
+    lowest = sorted(paths, key=lambda path: mix(11, "draw", path))[:7]
+    found = items(make_queue(run, plan={"size": 7, "seed": 11}))
+    assert [i.path_id for i in found] == sorted(lowest, key=lambda path: mix(11, "order", path))
+
+
+@pytest.mark.slow
+def test_each_path_is_drawn_as_often_as_its_chance_says():
+    run = make_true_run(2)
+    wanted = {"kind": "stratified", "by": ["generator"], "filter": {"labels": ["correct"]}, "size": 6}
+    times: Counter[int] = Counter()
+    chance: dict[int, float] = {}
+    for seed in range(300):
+        drawn = draw_plan(run, parse_plan(wanted | {"seed": seed}))
+        for path, probability in fetch(f"SELECT path_id, probability FROM ({drawn.sql}) d", drawn.parameters):
+            times[path] += 1
+            chance[path] = probability
+    assert set(times) == set(PathLabel.objects.filter(run=run, judge_label="correct").values_list("path_id", flat=True))
+    for path, probability in chance.items():
+        expected = 300 * probability
+        assert abs(times[path] - expected) <= 5 * (expected * (1 - probability)) ** 0.5, path
+
+
+def test_gold_stands_among_the_others_and_takes_no_ones_place():
+    run = make_true_run(3)
+    paths = list(ReasoningPath.objects.filter(run=run, origin="generated").order_by("pk").values_list("pk", flat=True))
+    for seed in range(8):
+        plan = {"kind": "paths", "paths": paths[:12], "gold_share": 0.3, "seed": seed}
+        queue = make_queue(run, plan=plan, gold=[Gold(path, "error") for path in paths[10:20]])
+        found = items(queue)
+        assert [i.position for i in found] == list(range(1, queue.size + 1)) == list(range(1, 18))
+        assert [i.path_id for i in found if not i.gold_label] == paths[:12]
+        assert {i.path_id for i in found if i.gold_label} <= set(paths[12:20])
 
 
 def test_strata_are_honoured_and_weigh_up_to_the_run():
@@ -132,10 +171,13 @@ def test_a_preview_says_what_the_queue_will_hold_and_writes_nothing():
     run = make_true_run(7)
     plan = {"kind": "stratified", "by": ["tier"], "size": 3, "whole_questions": True}
     said = preview_plan(run=run, plan=parse_plan(plan))
-    assert (said.size, said.questions, said.strata) == (27, 3, {"difficult": 9, "easy": 9, "medium": 9})
+    assert (said.size, said.questions) == (27, 3)
+    assert [(s.name, s.paths, s.units) for s in said.strata] == [("difficult", 9, 1), ("easy", 9, 1), ("medium", 9, 1)]
+    assert all(s.of and s.probability == 1 / s.of for s in said.strata)
+    assert sum(said.labels.values()) == 27
     assert not ReviewQueue.objects.exists()
     made = make_queue(run, plan=plan)
-    assert Counter(i.stratum for i in items(made)) == said.strata
+    assert Counter(i.stratum for i in items(made)) == {s.name: s.paths for s in said.strata}
 
 
 def test_practice_is_everyones_and_never_counts():

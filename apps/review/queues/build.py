@@ -2,31 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
 
 from django.contrib.auth.models import User
 from django.db import connection, transaction
 
 from apps.questions.access import CLINICIAN, ROLES
-from apps.reasoning.facts import policy_of
 from apps.reasoning.models import Label, Run
 from apps.review.models import QueueItem, QueueState, ReviewQueue
 from apps.review.queues import frames
+from apps.review.queues.drawing import Draw, draw_plan
 from apps.review.queues.errors import QueueError
-from apps.review.queues.plans import (
-    Drawn,
-    PlanError,
-    SamplingPlan,
-    at_cut_off,
-    draw,
-    flip_value,
-    mix,
-    mix_gold,
-)
-from apps.review.statistics.tiers import true_error_distribution
+from apps.review.queues.plans import PlanError, SamplingPlan, gold_places, mix
 
 PRACTICE_OVERLAP = 30_000  # everyone does all of it
 
@@ -84,11 +72,11 @@ def build_queue(
         created_by=by,
     )
     queue.reviewers.set(reviewers)
-    items = [] if practice else draw_paths(run, plan)
-    chosen = _mix_in(run, plan, items, _usable_gold(run, plan, gold), everything=practice)
-    if not chosen:
+    known = _usable_gold(run, plan, gold)
+    queue.size = _write_practice(queue, known) if practice else _write_items(queue, plan, draw_plan(run, plan), known)
+    if not queue.size:
         raise PlanError("No path fits this plan. Widen the filter, or choose another kind.")
-    _write_items(queue, run, chosen)
+    queue.save(update_fields=["size"])
     return queue
 
 
@@ -99,37 +87,45 @@ def set_queue_state(*, queue: ReviewQueue, state: str) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class Stratum:
+    """`paths` would be drawn. In a probability sample: `units` of `of` (paths, or whole questions), each with the chance
+    `probability`."""
+
+    name: str
+    paths: int
+    units: int
+    of: int | None
+    probability: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Preview:
-    """What a plan would give: paths by stratum, and how many questions they belong to. Gold comes on top."""
+    """What a plan would give, without gold. `labels`: how many of its paths the judge called correct, error, …"""
 
     size: int
     questions: int
-    strata: dict[str, int]
+    strata: tuple[Stratum, ...]
+    labels: dict[str, int]
 
 
 def preview_plan(*, run: Run, plan: SamplingPlan) -> Preview:
     """Draws without writing: what `build_queue` would take now. Raises PlanError."""
-    drawn = draw_paths(run, plan)
-    questions = set(frames.questions_of_paths(run, [d.unit for d in drawn]).values())
-    return Preview(len(drawn), len(questions), dict(sorted(Counter(d.stratum for d in drawn).items())))
-
-
-def draw_paths(run: Run, plan: SamplingPlan) -> list[Drawn]:
-    """The paths of the plan in the order of handing out. Raises PlanError when there are more strata than places."""
-    if plan.kind in ("random", "stratified"):
-        return _probability_sample(run, plan)
-    if plan.kind == "tier_flip":
-        return _by_tier_flip(run, plan)
-    if plan.kind == "paths":
-        known = frames.questions_of_paths(run, plan.paths)
-        if missing := [path for path in plan.paths if path not in known]:
-            raise PlanError(f"paths: {missing[0]} is no current path of this run, or its question is set aside")
-        return [Drawn(path, "chosen") for path in dict.fromkeys(plan.paths)]
-    if plan.kind == "contradictions":
-        found = [Drawn(path, why) for path, why in frames.contradicting_paths(run, plan.filter)]
-    else:
-        found = [Drawn(path, "reviewers disagree") for path in frames.disagreeing_paths(run, plan.filter)]
-    return sorted(found, key=lambda d: mix(plan.seed, "order", d.unit))[: plan.size]
+    drawn = draw_plan(run, plan)
+    rows = frames.fetch(
+        f"""SELECT d.stratum, l.judge_label, count(*), count(DISTINCT d.question_id), min(d.probability),
+          GROUPING(d.stratum, l.judge_label)
+        FROM ({drawn.sql}) d JOIN reasoning_pathlabel l ON l.run_id = %(run)s AND l.path_id = d.path_id
+        GROUP BY GROUPING SETS ((d.stratum), (l.judge_label), ()) ORDER BY d.stratum""",  # noqa: S608
+        drawn.parameters,
+    )
+    strata = tuple(
+        Stratum(name, n, questions if plan.whole_questions else n, drawn.frame.get(name), chance)
+        for name, _, n, questions, chance, grouped in rows
+        if grouped == 1
+    )
+    labels = {label: n for _, label, n, _, _, grouped in rows if grouped == 2}
+    size, questions = next((n, questions) for _, _, n, questions, _, grouped in rows if grouped == 3)
+    return Preview(size, questions, strata, labels)
 
 
 def settled_gold(run: Run, *, most: int = 10_000) -> list[Gold]:
@@ -150,37 +146,6 @@ def settled_gold(run: Run, *, most: int = 10_000) -> list[Gold]:
     return [Gold(path, label, reason) for path, label, reason in rows]
 
 
-def _probability_sample(run: Run, plan: SamplingPlan) -> list[Drawn]:
-    frame = frames.question_frame if plan.whole_questions else frames.path_frame
-    drawn = draw(frame(run, plan), size=plan.size, allocation=plan.allocation, seed=plan.seed)
-    return _with_all_paths(run, drawn) if plan.whole_questions else drawn
-
-
-def _by_tier_flip(run: Run, plan: SamplingPlan) -> list[Drawn]:
-    """Questions next to a cut-off first, then by the chance that their true tier is another one; all their paths."""
-    cutoffs = run.config["cutoffs"]
-    rows = frames.label_counts(run, plan.filter)
-    paths = len(policy_of(run).slots)
-    seen = [0] * (paths + 1)
-    for _, errors, _ in rows:
-        seen[errors] += 1
-    known = {"sensitivity": plan.sensitivity, "specificity": plan.specificity}
-    prior = tuple(float(chance) for chance in true_error_distribution(seen, **known))
-    found = []
-    for question, errors, correct in rows:
-        value = flip_value(errors, correct, easy=cutoffs["easy"], medium=cutoffs["medium"], prior=prior, **known)
-        near = at_cut_off(errors, easy=cutoffs["easy"], medium=cutoffs["medium"])
-        found.append((not near, -value, mix(plan.seed, "order", question), question, errors))
-    chosen = sorted(found)[: plan.size]
-    return _with_all_paths(run, [Drawn(q, f"{errors} errors", None, -value) for _, value, _, q, errors in chosen])
-
-
-def _with_all_paths(run: Run, questions: Sequence[Drawn]) -> list[Drawn]:
-    """Each drawn question's paths, one after the other, with the question's chance."""
-    paths = frames.paths_of_questions(run, [d.unit for d in questions])
-    return [Drawn(path, d.stratum, d.probability, d.priority) for d in questions for path in paths[d.unit]]
-
-
 def _usable_gold(run: Run, plan: SamplingPlan, gold: Sequence[Gold]) -> list[Gold]:
     if not gold and plan.gold_share:
         gold = settled_gold(run)
@@ -194,40 +159,53 @@ def _usable_gold(run: Run, plan: SamplingPlan, gold: Sequence[Gold]) -> list[Gol
     return list(gold)
 
 
-Place = tuple[int, Drawn, Gold | None]  # path, how it was drawn, what is known of it
+_PLAIN = """
+INSERT INTO review_queueitem (queue_id, path_id, question_id, position, stratum, inclusion_probability, priority,
+  gold_label, gold_reason, taken, done, set_aside, open)
+SELECT %(queue)s, path_id, question_id, place + width_bucket(place, %(bounds)s::bigint[]), left(stratum, 120),
+  probability, priority, '', '', 0, 0, false, true
+FROM review_draw ORDER BY place"""
 
 
-def _mix_in(
-    run: Run, plan: SamplingPlan, items: Sequence[Drawn], gold: Sequence[Gold], *, everything: bool
-) -> list[Place]:
-    plain: list[Place] = [(d.unit, d, None) for d in items]
-    drawn = {d.unit for d in items}
-    known: list[Place] = [(g.path, Drawn(g.path, "gold"), g) for g in gold if g.path not in drawn]
-    if everything:
-        return known
-    return mix_gold(plain, known, share=plan.gold_share, seed=plan.seed)
+def _write_items(queue: ReviewQueue, plan: SamplingPlan, drawn: Draw, gold: Sequence[Gold]) -> int:
+    """The drawn paths in their order with gold among them, written by the database; how many."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"CREATE TEMPORARY TABLE review_draw ON COMMIT DROP AS {drawn.sql}", drawn.parameters)
+        plain: int = cursor.rowcount
+        cursor.execute("SELECT path_id FROM review_draw WHERE path_id = ANY(%s)", [[g.path for g in gold]])
+        twice = {path for (path,) in cursor.fetchall()}
+        known = sorted((g for g in gold if g.path not in twice), key=lambda g: mix(plan.seed, "gold", g.path))
+        places = gold_places(plain, len(known), share=plan.gold_share, seed=plan.seed)
+        # the n-th plain path stands behind every gold one whose place less its rank is below n
+        bounds = [place - rank + 1 for rank, place in enumerate(places, start=1)]
+        cursor.execute(_PLAIN, {"queue": queue.pk, "bounds": bounds})
+        cursor.execute("DROP TABLE review_draw")
+    _write_gold(queue, dict(zip(places, known, strict=False)))
+    return plain + len(places)
 
 
-def _write_items(queue: ReviewQueue, run: Run, chosen: Sequence[Place]) -> None:
-    questions = frames.questions_of_paths(run, [path for path, _, _ in chosen])
-    rows = (
-        QueueItem(
-            queue=queue,
-            path_id=path,
-            question_id=questions[path],
-            position=position,
-            stratum=drawn.stratum[:120],
-            inclusion_probability=drawn.probability,
-            priority=drawn.priority,
-            gold_label=gold.label if gold else "",
-            gold_reason=gold.reason if gold else "",
-        )
-        for position, (path, drawn, gold) in enumerate(chosen, start=1)
+def _write_practice(queue: ReviewQueue, gold: Sequence[Gold]) -> int:
+    _write_gold(queue, dict(enumerate(gold, start=1)))
+    return len(gold)
+
+
+def _write_gold(queue: ReviewQueue, placed: Mapping[int, Gold]) -> None:
+    questions = frames.questions_of_paths(queue.run, [gold.path for gold in placed.values()])
+    QueueItem.objects.bulk_create(
+        [
+            QueueItem(
+                queue=queue,
+                path_id=gold.path,
+                question_id=questions[gold.path],
+                position=position,
+                stratum="gold",
+                gold_label=gold.label,
+                gold_reason=gold.reason,
+            )
+            for position, gold in placed.items()
+        ],
+        batch_size=2_000,
     )
-    while batch := list(islice(rows, 2_000)):
-        QueueItem.objects.bulk_create(batch)
-    queue.size = len(chosen)
-    queue.save(update_fields=["size"])
 
 
 def _fetch(sql: str, parameters: list[int]) -> list[tuple[int, str, str]]:

@@ -1,15 +1,12 @@
 """Sampling plans: which paths a queue holds, in which order, each with its chance of being chosen. Pure and seeded.
 
-A draw sorts by a hash of (seed, id), so it needs one pass, little memory, and gives the same sample again.
+What a plan draws is in `drawing`: it sorts by a hash of (seed, id), so the same seed gives the same sample again.
 """
 
 from __future__ import annotations
 
 import hashlib
-import heapq
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Annotated, Any, Literal
 
@@ -49,7 +46,7 @@ class SamplingPlan(Frozen):
     """
 
     kind: Kind = "random"
-    size: Annotated[int, Field(ge=1, le=200_000)] = 100
+    size: Annotated[int, Field(ge=1, le=2_000_000)] = 100
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 20260101
     by: tuple[Trait, ...] = ()
     allocation: Literal["equal", "proportional"] = "equal"
@@ -94,41 +91,6 @@ def parse_plan(data: Mapping[str, Any]) -> SamplingPlan:
         raise PlanError("\n".join(lines)) from error
 
 
-@dataclass(frozen=True, slots=True)
-class Drawn:
-    """`unit` is the id of a path, or of a question where whole questions are drawn."""
-
-    unit: int
-    stratum: str = WHOLE
-    probability: float | None = None
-    priority: float = 0.0
-
-
-def draw(frame: Iterable[tuple[int, str]], *, size: int, allocation: str = "equal", seed: int) -> list[Drawn]:
-    """`size` of the frame's (unit, stratum) pairs, shared out among the strata by `allocate`; in random order.
-
-    Every subset of a stratum is as likely as another of its size, so each of its units is included with probability
-    drawn / all of the stratum. One pass over the frame; memory for at most `size` units a stratum.
-    """
-    sizes: Counter[str] = Counter()
-    lowest: dict[str, list[tuple[int, int]]] = {}
-    for unit, stratum in frame:
-        sizes[stratum] += 1
-        heap = lowest.setdefault(stratum, [])
-        entry = (-mix(seed, "draw", unit), unit)
-        if len(heap) < size:
-            heapq.heappush(heap, entry)
-        else:
-            heapq.heappushpop(heap, entry)
-    wanted = allocate(sizes, size, allocation)
-    drawn = [
-        Drawn(unit, stratum, wanted[stratum] / sizes[stratum])
-        for stratum, heap in lowest.items()
-        for _, unit in sorted(heap, reverse=True)[: wanted[stratum]]
-    ]
-    return sorted(drawn, key=lambda d: mix(seed, "order", d.unit))
-
-
 def allocate(sizes: Mapping[str, int], size: int, how: str = "equal") -> dict[str, int]:
     """How many of each stratum: none is left out, none gives more than it has, together min(size, all).
 
@@ -155,17 +117,17 @@ def allocate(sizes: Mapping[str, int], size: int, how: str = "equal") -> dict[st
     return given
 
 
-def mix_gold(items: Sequence[Any], gold: Sequence[Any], *, share: float, seed: int) -> list[Any]:
-    """`items` in their order with gold ones among them at random places, so that `share` of the result is gold.
+def gold_places(items: int, gold: int, *, share: float, seed: int) -> list[int]:
+    """Random places (1-based, ascending) for gold among `items` others, so that `share` of the result is gold.
 
-    Fewer where there is not so much gold; `gold` holds (id, …) tuples.
+    Fewer where there is not so much gold.
     """
-    wanted = min(round(len(items) * share / (1 - share)), len(gold))
-    chosen = sorted(gold, key=lambda g: mix(seed, "gold", g[0]))[:wanted]
-    total = len(items) + len(chosen)
-    places = set(sorted(range(total), key=lambda n: mix(seed, "place", n))[: len(chosen)])
-    plain, hidden = iter(items), iter(chosen)
-    return [next(hidden) if n in places else next(plain) for n in range(total)]
+    wanted = min(round(items * share / (1 - share)), gold)
+    total, places, tried = items + wanted, set[int](), 0
+    while len(places) < wanted:
+        places.add(mix(seed, "place", tried) % total + 1)
+        tried += 1
+    return sorted(places)
 
 
 @lru_cache(maxsize=4096)
@@ -196,6 +158,5 @@ def at_cut_off(errors: int, *, easy: int, medium: int) -> bool:
 
 
 def mix(seed: int, use: str, number: int) -> int:
-    """64 bits that look random, the same for the same arguments."""
-    digest = hashlib.blake2b(f"{seed}:{use}:{number}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big")
+    """128 bits that look random, the same for the same arguments; `drawing` has the database make the same."""
+    return int.from_bytes(hashlib.md5(f"{seed}:{use}:{number}".encode(), usedforsecurity=False).digest(), "big")
