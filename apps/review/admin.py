@@ -1,7 +1,7 @@
 from django.contrib import admin
 
 from apps.questions.admin_access import ReadOnlyAdmin
-from apps.review.models import Claim, Judgment, QuestionFlag, QueueItem, ReviewQueue, Skip
+from apps.review.models import Claim, Judgment, QuestionFlag, QueueItem, ReviewQueue, ReviewSettings, Skip
 from apps.review.models_records import Comment, Mention, ReasonMark, RecordDecision, RecordOverride
 
 
@@ -78,6 +78,12 @@ class QuestionFlagAdmin(ReadOnlyAdmin):
     list_filter = ("state", "kind")
     search_fields = ("question__uid",)
     ordering = ("-id",)
+
+
+@admin.register(ReviewSettings)
+class ReviewSettingsAdmin(ReadOnlyAdmin):
+    list_display = ("user", "single_keys", "units", "text_size")
+    list_select_related = ("user",)
 
 
 @admin.register(RecordOverride, RecordDecision, ReasonMark, Comment, Mention)

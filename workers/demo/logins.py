@@ -11,12 +11,14 @@ from pathlib import Path
 from django.contrib.auth.models import Group, User
 from django.db import transaction
 
-from apps.questions.access import CLINICIAN, CURATOR, default_project
+from apps.questions.access import ROLES, default_project
 
 FILE_NAME = "demo_logins.json"
 ACCOUNTS = {
     "curator": "runs, imports, exports",
     "clinician": "reads and judges",
+    "adjudicator": "settles what clinicians disagree on",
+    "consumer": "reads and downloads",
     "admin": "the Django admin",
 }
 
@@ -29,7 +31,7 @@ class Login:
 
 
 def ensure_logins(var: Path) -> list[Login]:
-    """The three accounts, made where they are missing. An account that we did not make is left as it is."""
+    """The accounts, made where they are missing. An account that we did not make is left as it is."""
     path = var / FILE_NAME
     known: dict[str, str] = json.loads(path.read_text()) if path.exists() else {}
     passwords = {name: known.get(name) or secrets.token_urlsafe(9) for name in ACCOUNTS}
@@ -43,7 +45,7 @@ def _ensure(name: str, password: str, purpose: str) -> Login:
     if user is None:
         make = User.objects.create_superuser if name == "admin" else User.objects.create_user
         user = make(username=name, password=password)
-        if name in (CURATOR, CLINICIAN):
+        if name in ROLES:
             user.groups.add(Group.objects.get(name=name))
         default_project().members.add(user)
     return Login(name, password if user.check_password(password) else None, purpose)

@@ -18,7 +18,7 @@ from django.db import connections
 from rich.console import Console
 
 from reasonmed_site import file_lock, launch, postgres
-from workers.demo import logins, preflight, sample
+from workers.demo import logins, preflight, queues, sample
 from workers.demo.processes import Child, Children, Stopped, die_with_parent, ignore_signals, stop_on_signals
 
 HOST = "127.0.0.1"
@@ -67,6 +67,7 @@ class Demo:
         self.prepare_data()
         self.start_servers()
         self.run_sample()
+        self.make_queues()
         self.serve()
 
     def check(self) -> None:
@@ -133,6 +134,12 @@ class Demo:
                 f"[red]The sample run ended early (exit code {child.process.returncode}).[/] The pages stay up."
             )
 
+    def make_queues(self) -> None:
+        self.sample_run.refresh_from_db()
+        if self.sample_run.state == "finished":
+            with self.step("Review queues"):
+                queues.ensure_queues(self.sample_run)
+
     def serve(self) -> None:
         """Keep what was started alive until a signal comes."""
         self.start("worker")
@@ -174,7 +181,7 @@ class Demo:
         print(f"\nReasonMed Workbench is at http://{HOST}:{self.port}/\n", flush=True)
         for login in self.logins:
             secret = login.password or "(its own password; manage.py changepassword sets another)"
-            print(f"  {login.name:<10} {secret:<16} {login.purpose}", flush=True)
+            print(f"  {login.name:<12} {secret:<16} {login.purpose}", flush=True)
         print("\nThe models are simulated: nothing here is a medical statement. Stop with Ctrl-C.", flush=True)
 
     def stop_children(self) -> None:
