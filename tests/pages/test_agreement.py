@@ -115,6 +115,7 @@ def test_hostile_names_are_text(client: Client) -> None:
     assert run.name
 
 
+@pytest.mark.slow
 def test_queries_do_not_grow(client: Client) -> None:
     make_judged_ledger(questions=2, name="one")
     client.force_login(make_user("curator"))

@@ -244,6 +244,7 @@ COSTS = st.lists(st.decimals(min_value=0, max_value=50, places=8), min_size=2, m
 
 
 @given(costs=COSTS, questions=st.integers(1, 200_000))
+@pytest.mark.slow
 def test_an_interval_holds_its_mean_and_repeats(costs: list[Decimal], questions: int) -> None:
     told = extrapolate(costs, questions, seed=1)
 
@@ -256,6 +257,7 @@ def test_an_interval_holds_its_mean_and_repeats(costs: list[Decimal], questions:
         assert float(told.high) == near
 
 
+@pytest.mark.slow
 def test_the_interval_covers_the_truth_about_as_often_as_it_says() -> None:
     import random
 

@@ -331,6 +331,7 @@ json_values = st.recursive(
 
 @settings(max_examples=150, deadline=None)
 @given(st.lists(json_values, max_size=8), st.sampled_from([None, 1]), st.booleans(), st.integers(1, 9))
+@pytest.mark.slow
 def test_streaming_gives_what_json_loads_gives(tmp_path_factory, values, indent, ascii_, chunk):
     """Whatever the chunks cut through: numbers, escapes, characters of several bytes."""
     path = tmp_path_factory.mktemp("j") / "t.json"

@@ -191,6 +191,7 @@ def test_fetching_takes_four_statements_whatever_there_is() -> None:
         assert len(few) == len(many) == 4
 
 
+@pytest.mark.slow
 def test_people_report_by_slice_adds_up() -> None:
     run = make_judged_ledger(questions=8)
     material = fetch(run.project, run)
@@ -207,6 +208,7 @@ def test_people_report_by_slice_adds_up() -> None:
         assert pair.figure.value == getattr(report.found, measure).value  # two people: the pair is the whole
 
 
+@pytest.mark.slow
 def test_fewer_than_five_people_are_not_shown_to_colleagues() -> None:
     run = make_judged_ledger(questions=4, reviewers=4)
     material = fetch(run.project, run)
@@ -221,6 +223,7 @@ def test_fewer_than_five_people_are_not_shown_to_colleagues() -> None:
     assert "Model" in titles
 
 
+@pytest.mark.slow
 def test_judge_report_slices_weeks_and_rates() -> None:
     run = make_judged_ledger(questions=8)
     material = fetch(run.project, run)
@@ -273,6 +276,7 @@ def test_rewritten_paths_stand_apart(run: Run) -> None:
     )
 
 
+@pytest.mark.slow
 def test_tier_table_adds_up() -> None:
     run = make_judged_ledger(questions=8)
     found = calibration_of(run)

@@ -355,6 +355,7 @@ def test_go_on_opens_what_was_left():
     assert resumable(queue.project, person) is None
 
 
+@pytest.mark.slow
 def test_a_whole_queue_judged_twice_leaves_the_ledger_without_drift():
     queue, (one, other) = make_queue(questions=3, overlap=2), clinicians(2)
     assert finish_all(queue, one) == finish_all(queue, other, ERROR) == 27
@@ -382,6 +383,7 @@ def test_one_decision_a_person_and_round_in_the_database():
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.slow
 def test_fifty_saves_at_once_on_one_item_are_one_decision_each_and_none_is_lost():
     """Twenty-five people, each from two windows: one of the two is saved, the other is told of it; the rest is there."""
     queue, people = path_queue(overlap=25), clinicians(25)

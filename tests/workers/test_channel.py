@@ -120,6 +120,7 @@ def test_a_block_reaches_the_other_hosts(ledger):
     run_virtually(main())
 
 
+@pytest.mark.slow
 def test_an_endpoint_dead_for_two_minutes_costs_no_question():
     server = Server(fault=lambda address, passed: away() if 5 < passed < 5 + 2 * MINUTE else None)
 

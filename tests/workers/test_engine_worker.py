@@ -173,6 +173,7 @@ def test_only_the_endpoints_named_are_served(scripted: type[ScriptedEngine]) -> 
 
 
 @pytest.mark.usefixtures("questions")
+@pytest.mark.slow
 def test_engines_of_a_group_take_turns(scripted: type[ScriptedEngine]) -> None:
     run = new_run(offline("a", model="one", rotate="node"), offline("b", model="two", rotate="node"))
     work_until(lambda: idle(run, "a")() and idle(run, "b")())
@@ -285,6 +286,7 @@ time.sleep(600)
 """
 
 
+@pytest.mark.slow
 def test_the_warden_ends_python_processes_that_a_killed_parent_left() -> None:
     parent = subprocess.Popen([sys.executable, "-c", WATCHED], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None

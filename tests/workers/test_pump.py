@@ -98,6 +98,7 @@ def test_a_taken_slot_is_left_alone(run: Run) -> None:
     assert PumpLease.objects.count() == 1
 
 
+@pytest.mark.slow
 def test_who_lost_the_lease_writes_only_its_calls(run: Run) -> None:
     """The calls were paid; the outputs are another pump's to make."""
 
@@ -141,6 +142,7 @@ def test_a_model_that_is_not_there_makes_questions_wait(run: Run) -> None:
     assert check_run(run) == []
 
 
+@pytest.mark.slow
 def test_a_refused_request_is_set_aside_at_once(run: Run) -> None:
     def refuse(number: int) -> None:
         raise ModelError("refused", "the prompt is too long", status=400)
@@ -171,6 +173,7 @@ def test_an_expired_key_sets_nothing_aside_and_is_not_asked_again_and_again(run:
     assert check_run(run) == []
 
 
+@pytest.mark.slow
 def test_a_paused_run_is_not_leased(run: Run) -> None:
     pause_run(run=run)
     models = Models()
@@ -179,6 +182,7 @@ def test_a_paused_run_is_not_leased(run: Run) -> None:
     assert tasks(run) == ["ready"] * QUESTIONS
 
 
+@pytest.mark.slow
 def test_no_more_calls_at_once_than_the_endpoint_takes(run: Run) -> None:
     endpoints = [{**endpoint, "max_in_flight": 2} for endpoint in run.config["endpoints"]]
     Run.objects.filter(pk=run.pk).update(config={**run.config, "endpoints": endpoints})

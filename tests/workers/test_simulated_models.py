@@ -102,6 +102,7 @@ def test_scores_lie_between_zero_and_five_and_differ():
     assert len(scores) >= 3
 
 
+@pytest.mark.slow
 def test_all_three_tiers_occur_in_about_the_published_shares():
     tiers: Counter[str] = Counter()
     correct = all_wrong = 0
