@@ -15,7 +15,7 @@ from django.db.models import Q
 from apps.pipeline.services import want_work
 from apps.reasoning.facts import load_facts, policy_of
 from apps.reasoning.models import BASE_ORIGINS, Label, ReasoningPath, Run, RunQuestion, Verdict, VerdictSource
-from apps.reasoning.policy.facts import LabelName
+from apps.reasoning.policy.facts import LabelName, QuestionFacts
 from apps.reasoning.services import assess_questions, lock_questions
 from apps.review.consequences import Consequences, Ruling, consequences_of, next_verdict
 
@@ -54,6 +54,14 @@ def preview_override(*, run: Run, path: ReasoningPath, reviewer: User, label: st
     """What saving this verdict would change, in `run` and (`others`) in the project's other runs. Writes nothing."""
     runs = runs_using(run=run, path=path)
     return _consequences(run, runs, path, reviewer, _person_label(label))
+
+
+def preview_labels(*, run: Run, path: ReasoningPath, reviewer: User) -> dict[str, Consequences]:
+    """What saving either label would change, {label: consequences}; the facts are read once. Writes nothing."""
+    runs = runs_using(run=run, path=path)
+    facts = _facts(runs, path)
+    labels: tuple[LabelName, ...] = ("correct", "error")
+    return {label: _consequences(run, runs, path, reviewer, label, facts=facts) for label in labels}
 
 
 def override_verdict(
@@ -212,21 +220,29 @@ def _consequences(
     reviewer: User,
     label: LabelName,
     source: VerdictSource = VerdictSource.PERSON,
+    *,
+    facts: Mapping[int, QuestionFacts] | None = None,
 ) -> Consequences:
+    """`facts`: of each run, by its id, if at hand."""
+    facts = facts or _facts(runs, path)
     found: dict[int, Consequences] = {}
     for used_in in runs:
-        facts = load_facts(used_in, [path.question_id])[path.question_id]
+        known = facts[used_in.pk]
         found[used_in.pk] = consequences_of(
             run=used_in,
-            facts=facts,
+            facts=known,
             policy=policy_of(used_in),
             path_id=path.pk,
             verdict=Ruling(label)
             if source == VerdictSource.ADJUDICATION
-            else next_verdict(facts, path.pk, reviewer=reviewer.pk, label=label),
+            else next_verdict(known, path.pk, reviewer=reviewer.pk, label=label),
         )
     own = found.pop(run.pk)
     return replace(own, others=tuple(found.values()))
+
+
+def _facts(runs: Sequence[Run], path: ReasoningPath) -> dict[int, QuestionFacts]:
+    return {run.pk: load_facts(run, [path.question_id])[path.question_id] for run in runs}
 
 
 def save_verdict(**fields: Any) -> Verdict:

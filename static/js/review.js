@@ -3,7 +3,7 @@
   const place = () => document.getElementById("item");
   if (!place()) return;
   const { user, next, alive, login } = place().dataset;
-  const OUTBOX = `rm-unsaved-${user}-`, DRAFT = `rm-draft-${user}-`, KEYS_OFF = `rm-keys-off-${user}`;
+  const OUTBOX = `rm-unsaved-${user}-`, DRAFT = `rm-draft-${user}-`;
   const IDLE = 30_000;
   const status = (words) => { document.getElementById("status").textContent = words; };
   const shown = () => place().querySelector("[data-item]")?.dataset.item || "";
@@ -61,8 +61,9 @@
     else if (entry.kind !== "keep") status("What was kept in this browser is saved now.");
     return true;
   }
-  function put(sent, submitter) {
+  function put(sent, submitter, more) {
     const body = new URLSearchParams(new FormData(sent, submitter));
+    for (const name in more) body.set(name, more[name]);
     body.delete("csrfmiddlewaretoken"); // it changes with each sign-in; the cookie has the one of now
     if (body.has("active_ms")) body.set("active_ms", String(Math.round(active)));
     const entry = { url: sent.action, kind: sent.dataset.send, item: shown(), body: body.toString() };
@@ -75,8 +76,9 @@
     const sent = event.target.closest("form[data-send]");
     if (!sent) return;
     event.preventDefault();
-    put(sent, event.submitter);
-    if (sent.dataset.send === "keep" && ahead && !sent.hasAttribute("data-over")) show(ahead);
+    const instead = sent.dataset.send === "keep" && ahead && !sent.hasAttribute("data-over");
+    put(sent, event.submitter, instead ? { has_next: "1" } : {});
+    if (instead) show(ahead);
     else place().setAttribute("aria-busy", "true");
     flush();
   });
@@ -87,6 +89,8 @@
   function show(text) {
     place().innerHTML = text;
     place().removeAttribute("aria-busy");
+    // a page loaded again, and a sign-in on the way, come back to what is on the screen
+    history.replaceState(null, "", place().querySelector("[data-address]")?.dataset.address || next);
     ahead = place().querySelector("#keep") ? ahead : "";
     arrived();
     (place().querySelector("[data-focus]") || document.getElementById("item-h"))?.focus();
@@ -139,10 +143,17 @@
     if (now - beat > 60_000) { beat = now; fetch(alive, { method: "POST", headers: { "X-CSRFToken": cookie() } }).catch(() => {}); }
   }, 1_000);
 
+  // --- settings: kept on the server, so that they are the same on every machine
+  const settings = document.getElementById("settings");
+  const settle = (name, value) => fetch(settings.action, {
+    method: "POST", body: new URLSearchParams([[name, value]]), headers: { "X-Fragment": "1", "X-CSRFToken": cookie() },
+  }).then((answer) => { if (answer.status !== 204) throw answer; })
+    .catch(() => status("This setting holds on this page only: it could not be saved."));
+  settings.addEventListener("change", (event) => settle(event.target.name, event.target.value));
+
   // --- keys
   const dialog = document.getElementById("keys"), switched = document.getElementById("keys-on");
-  switched.checked = !localStorage.getItem(KEYS_OFF);
-  switched.addEventListener("change", () => switched.checked ? localStorage.removeItem(KEYS_OFF) : localStorage.setItem(KEYS_OFF, "1"));
+  switched.addEventListener("change", () => settle("keys", switched.checked ? "on" : "off"));
   addEventListener("click", (event) => { if (event.target.closest("[data-keys]")) dialog.showModal(); });
   let digits = "";
   const change = (field, on = true) => { field.checked = on; field.dispatchEvent(new Event("input", { bubbles: true })); };
@@ -154,7 +165,7 @@
     change(box, line ? true : !box.checked);
     if (line) { line.closest("details")?.setAttribute("open", ""); change(line); }
     if (box.checked) change(form().querySelector("[name=label][value=error]"));
-    status(`${line ? `Sentence ${digits}: ` : ""}${box.parentElement.firstChild.nextSibling.textContent.trim()}${box.checked ? "" : " taken away"}.`);
+    status(`${line ? `Sentence ${digits}: ` : ""}${box.nextElementSibling.textContent}${box.checked ? "" : " taken away"}.`);
     digits = "";
     return true;
   };

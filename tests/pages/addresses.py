@@ -57,6 +57,9 @@ def page_addresses(world: World) -> dict[str, str]:
         "review_home": reverse("review_home"),
         "review_sitting": reverse("review_sitting"),
         "review_work": reverse("review_work", args=(make_queue(world).pk,)),
+        "review_queues": reverse("review_queues"),
+        "review_queue_new": reverse("review_queue_new"),
+        **{name: reverse(name, args=(make_queue(world).pk,)) for name in ("review_queue", "review_queue_close")},
         "login": reverse("login"),
         "exports": reverse("exports"),
         "export_new": reverse("export_new"),
@@ -105,12 +108,16 @@ def write_addresses(world: World) -> dict[str, tuple[str, dict[str, str]]]:
             {"do": "save"},
         ),
         "review_start": (reverse("review_start"), {}),
+        "review_settings": (reverse("review_settings"), {"units": "none"}),
         "review_alive": (reverse("review_alive", args=(item.queue_id,)), {}),
         "review_undo_last": (reverse("review_undo_last", args=(item.queue_id,)), {}),
         **{
             name: (reverse(name, args=(item.pk,)), {})
             for name in ("review_judge", "review_keep", "review_undo", "review_skip", "review_flag")
         },
+        "review_queue_new": (reverse("review_queue_new"), {}),
+        "review_queue_state": (reverse("review_queue_state", args=(item.queue_id,)), {}),
+        "review_queue_release": (reverse("review_queue_release", args=(item.queue_id,)), {}),
         "run_new": (reverse("run_new"), {}),
         "run_budget": (reverse("run_budget", args=(world.run.pk,)), {"hard": "-1"}),
         "export_new": (reverse("export_new"), {}),
@@ -127,7 +134,11 @@ ROLES_TO_READ |= {"record_change": JUDGES, "alike": JUDGES, "stale": JUDGES}
 ROLES_TO_WRITE |= {"settle_reason": JUDGES, "alike": JUDGES}
 ROLES_TO_WRITE |= {"record_change": JUDGES, "record_accept": JUDGES, "stale": {CURATOR}}
 ROLES_TO_READ |= dict.fromkeys(("review_home", "review_sitting", "review_work"), JUDGES)
-ROLES_TO_WRITE |= dict.fromkeys(("review_start", "review_alive", "review_undo_last", "review_judge", "review_keep", "review_undo", "review_skip", "review_flag"), JUDGES)  # fmt: skip
+ROLES_TO_WRITE |= dict.fromkeys(("review_start", "review_settings", "review_alive", "review_undo_last", "review_judge", "review_keep", "review_undo", "review_skip", "review_flag"), JUDGES)  # fmt: skip
+ROLES_TO_READ |= {
+    name: {CURATOR} for name in ("review_queues", "review_queue_new", "review_queue", "review_queue_close")
+}
+ROLES_TO_WRITE |= {name: {CURATOR} for name in ("review_queue_new", "review_queue_state", "review_queue_release")}
 ELSEWHERE = {
     "review_item",
     "logout",

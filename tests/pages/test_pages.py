@@ -19,7 +19,9 @@ from tests.pages.conftest import World
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'>{{ 7|add:7 }}{% now %}</textarea>"
 INLINE = re.compile(
-    r"<style|\sstyle=|\son[a-z]+\s*=|<script(?![^>]*\ssrc=)|javascript:|hx-on|hx-vals=.js:|//cdn|https?://(?!www\.w3\.org)",
+    r"<style|\sstyle=|\son[a-z]+\s*=|<script(?![^>]*\ssrc=)|javascript:|hx-on|hx-vals=.js:|//cdn"
+    # the one door outside: a search of the literature, in a new tab that learns nothing of where it was opened
+    r"|https?://(?!www\.w3\.org)(?!pubmed\.ncbi\.nlm\.nih\.gov/\?term=[\w+%-]*\" target=\"_blank\" rel=\"noopener noreferrer\")",
     re.I,
 )
 

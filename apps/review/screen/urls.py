@@ -2,11 +2,12 @@
 
 from django.urls import path
 
-from apps.review.screen import home, views
+from apps.review.screen import home, settings, views
 
 urlpatterns = [
     path("", home.home, name="review_home"),
     path("start/", home.start, name="review_start"),
+    path("settings/", settings.save_settings, name="review_settings"),
     path("sitting/", views.sitting_end, name="review_sitting"),
     path("queues/<int:queue_id>/", views.work, name="review_work"),
     path("queues/<int:queue_id>/alive/", views.alive, name="review_alive"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Any
-from uuid import uuid4
 
 from django.contrib.auth.models import User
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
@@ -13,26 +12,23 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
 from apps.questions.access import ADJUDICATOR, CLINICIAN, CURATOR, project_of, role_required
-from apps.reasoning.models import Label, Verdict, VerdictSource
-from apps.reasoning.reading import read_path
-from apps.reasoning.text import split_stem
-from apps.review.models import Claim, ClaimState, FlagKind, Harm, QueueItem, QueueState, Reason, ReviewQueue, SkipReason
+from apps.review.models import Claim, ClaimState, Judgment, QueueItem, QueueState, ReviewQueue
 from apps.review.queues.claims import admit, claim_next, heartbeat, skip_item, why_empty
 from apps.review.queues.errors import ItemChanged, ItemLost, NotAdmitted, QueueError
 from apps.review.queues.flags import flag_question
 from apps.review.queues.judging import judge_item, keep_item, undo_item, undo_last
 from apps.review.queues.selectors import (
-    ItemView,
     find_item,
     queues_of,
     view_item,
 )
+from apps.review.screen.context import change_said, effects, item_context, sides
 from apps.review.screen.forms import number, read_said
+from apps.review.screen.settings import settings_of
 from apps.review.screen.sitting import LENGTH, current_sitting, sum_up
-from apps.review.services import AXES, OverrideError, preview_override
+from apps.review.services import OverrideError
 
 judging = role_required(CLINICIAN, CURATOR, ADJUDICATOR)
-KEYS = dict(zip(Reason.values, "fmolsgwx", strict=True))  # the key that names each reason
 
 
 @judging
@@ -97,7 +93,7 @@ def judge(request: HttpRequest, item_id: int) -> HttpResponse:
         return show(request, row.queue, claim, status=422, problem=str(error), field=error.field)
     if not fragment(request):
         return redirect("review_item", row.pk)
-    return show(request, row.queue, done.claim, summary=done.summary)
+    return show(request, row.queue, done.claim)
 
 
 @judging
@@ -108,6 +104,8 @@ def keep(request: HttpRequest, item_id: int) -> HttpResponse:
         keep_item(item=row, reviewer=the_person(request))
     except (QueueError, ItemLost, OverrideError) as error:
         return lost(request, row.queue, str(error))
+    if fragment(request) and request.POST.get("has_next"):  # the next item is on the screen already
+        return HttpResponse(status=204)
     return go_on(request, row.queue)
 
 
@@ -176,7 +174,13 @@ def alive(request: HttpRequest, queue_id: int) -> HttpResponse:
 
 
 def show(
-    request: HttpRequest, queue: ReviewQueue, claim: Claim | None, *, status: int = 200, **more: Any
+    request: HttpRequest,
+    queue: ReviewQueue,
+    claim: Claim | None,
+    *,
+    status: int = 200,
+    theirs: Judgment | None = None,
+    **more: Any,
 ) -> HttpResponse:
     """The item to judge, or what was said of it; without a claim, why there is none."""
     person, project = the_person(request), queue.project
@@ -190,58 +194,17 @@ def show(
         view = view_item(claim)
         revising = request.GET.get("revise") or status != 200
         judged = claim.state == ClaimState.JUDGED and not revising
-        inside = "review/after_body.html" if judged else "review/item_body.html"
-        context |= item_context(request, queue, view)
+        context |= item_context(view, person, request.POST if request.method == "POST" and not judged else None)
+        if judged:
+            inside, context["summary"] = "review/after_body.html", change_said(view, person)
+        else:
+            inside, context["effects"] = "review/item_body.html", effects(view, person)
+        if theirs:
+            context["sides"] = sides(view, theirs, request.POST)
     if fragment(request):
         return render(request, inside, context, status=status)
-    return render(request, "review/item.html", context | {"inside": inside}, status=status)
-
-
-def item_context(request: HttpRequest, queue: ReviewQueue, view: ItemView) -> dict[str, Any]:
-    question, path = view.question, view.item.path
-    cited = cited_by_judge(view) if view.reveal else set()
-    sent = request.POST if request.method == "POST" else None
-    mine = view.mine
-    return {
-        "view": view,
-        "question": question,
-        "stem": split_stem(question.stem),
-        "reading": read_path(path.text, stem=question.stem, options=question.options, cited=cited),
-        "fresh_key": uuid4(),
-        "undo_key": uuid4(),
-        "reasons": [(code, word, KEYS[code]) for code, word in Reason.choices],
-        "harms": Harm.choices,
-        "skips": SkipReason.choices,
-        "flags": FlagKind.choices,
-        "axes": [(axis, sent.get(axis, "") if sent else "") for axis in AXES],
-        "label": sent.get("label", "") if sent else mine.verdict.label if mine else "",
-        "chosen_reasons": sent.getlist("reasons") if sent else mine.reasons if mine else [],
-        "chosen_sentences": [number(n) for n in sent.getlist("sentences")] if sent else [n for _, n, _ in mine.sentences] if mine else [],
-        "harm": sent.get("harm", "") if sent else mine.harm if mine else "",
-        "comment": sent.get("comment", "") if sent else mine.comment if mine else "",
-        "flagged": bool(sent.get("flagged")) if sent else mine.flagged if mine else False,
-        "effects": effects(request, queue, view),
-    }  # fmt: skip
-
-
-def effects(request: HttpRequest, queue: ReviewQueue, view: ItemView) -> list[tuple[str, str]]:
-    """What either label would change. In a blind queue only once the judge's label is known: the change gives it away."""
-    if not queue.counts or view.item.gold_label or view.reveal is None:
-        return []
-    person = the_person(request)
-    labels = (Label.CORRECT, Label.ERROR)
-    return [
-        (str(label), preview_override(run=queue.run, path=view.item.path, reviewer=person, label=label).summary)
-        for label in labels
-    ]
-
-
-def cited_by_judge(view: ItemView) -> set[int]:
-    verdict = Verdict.objects.filter(
-        run=view.item.queue.run_id, path=view.item.path_id, source=VerdictSource.JUDGE, current=True
-    ).first()
-    details = verdict.details if verdict else {}
-    return {n for n in details.get("sentences", ()) if isinstance(n, int)}
+    context |= {"inside": inside, "settings": settings_of(person)}
+    return render(request, "review/item.html", context, status=status)
 
 
 def go_on(request: HttpRequest, queue: ReviewQueue) -> HttpResponse:
