@@ -89,7 +89,8 @@ _AGAINST = re.compile(
 )
 _FOR = re.compile(
     r"\b(?:answer|correct|right|best|most (?:likely|appropriate|consistent|suitable|fitting|plausible|relevant)|fits?|"
-    r"consistent with|supports?|aligns?|matches|explains|points? to|indicated|appropriate|first-line|should be|would be)\b",
+    r"consistent with|supports?|aligns?|matches|explains|points? to|first-line|should be|would be|"
+    r"(?:indicated|appropriate)(?! (?:for|if|in|only|when)\b))\b",  # "indicated for ruptured ones" says when, not that it is
     re.IGNORECASE,
 )
 _QUESTION = re.compile(r"\?\W*$")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from decimal import Decimal
 from urllib.parse import urlencode
@@ -10,7 +11,7 @@ from django import template
 from django.contrib.auth.models import AnonymousUser, User
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
-from django.utils.html import format_html
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from apps.questions import access
@@ -43,7 +44,20 @@ NAV = (
         },
     ),
     ("paths", "Paths", {"paths"}),
-    ("review_home", "Review", {"review_home", "review_work", "review_item", "review_sitting"}),
+    (
+        "review_home",
+        "Review",
+        {
+            "review_home",
+            "review_work",
+            "review_item",
+            "review_sitting",
+            "review_queues",
+            "review_queue_new",
+            "review_queue",
+            "review_queue_close",
+        },
+    ),
     ("agreement", "Agreement", {"agreement"}),
     ("exports", "Exports", {"exports", "export", "export_new"}),
     ("runs", "Runs", {"runs", "run_new", "run_cancel", "stale"}),
@@ -72,6 +86,24 @@ def percent(part: int, whole: int) -> str:
 def width(part: int, whole: int) -> str:
     """`part|width:whole`: a length in an SVG, in per cent."""
     return f"{100 * part / whole:.2f}%" if whole else "0%"
+
+
+@register.filter
+def prose(text: str) -> SafeString:
+    """A model's sentence with the little Markdown that models write shown as meant: bold, headings, list marks.
+
+    All else stays text. What is judged and exported is the text as it is.
+    """
+    mark = _MARK.match(text)
+    heading, rest = bool(mark and mark[1].startswith("#")), text[mark.end() :] if mark else text
+    pieces = _BOLD.split(rest)  # every second one is bold
+    forms = ("<strong>{}</strong>" if piece and (heading or i % 2) else "{}" for i, piece in enumerate(pieces))
+    shown = format_html_join("", "{}", ((format_html(form, piece),) for form, piece in zip(forms, pieces, strict=True)))
+    return format_html("{}{}", "• " if mark and not heading else "", shown)
+
+
+_MARK = re.compile(r"\s*(#{1,6}|[-*•])\s+(?=\S)")
+_BOLD = re.compile(r"\*\*(?=\S)([^*]+?)(?<=\S)\*\*")
 
 
 @register.filter
