@@ -8,7 +8,7 @@ ENGINE := .venv-engine
 TORCH ?= torch==2.13.0
 COMPILE := $(VENV)/bin/uv pip compile -q --generate-hashes --no-emit-index-url --no-header --python-version 3.11
 
-.PHONY: help setup demo stop test test-all engine-setup test-engine lint bench lock
+.PHONY: help setup demo stop test test-all engine-setup test-engine lint bench screens lock
 
 help:
 	@echo "make demo      the workbench with a sample run, on http://127.0.0.1:$${PORT:-8000}"
@@ -17,6 +17,7 @@ help:
 	@echo "make test-engine   against the real vLLM on the CPU (3 GB in $(ENGINE), made once by make engine-setup)"
 	@echo "make lint      ruff, mypy, missing migrations"
 	@echo "make bench     benchmarks; results on the terminal"
+	@echo "make screens   pictures of the pages of a running demo, into docs/screens"
 	@echo "make setup     the environment in $(VENV); make lock: lock the dependencies again"
 
 setup: $(VENV)/.locked
@@ -60,6 +61,9 @@ lint: setup
 
 bench: setup
 	$(PY) -m tests.bench
+
+screens: setup
+	$(PY) -m tests.browser.screens
 
 lock: setup
 	$(COMPILE) requirements/base.in -o requirements/base.txt
