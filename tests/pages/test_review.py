@@ -249,7 +249,7 @@ def queries_of(ask: Callable[..., HttpResponse], address: str, sent: dict[str, o
     return len(queries)
 
 
-@pytest.mark.parametrize(("counts", "to_save"), [(False, 26), (True, 48)])
+@pytest.mark.parametrize(("counts", "to_save"), [(False, 26), (True, 50)])
 def test_queries_of_save_and_of_next(world: World, signed_in: Client, counts: bool, to_save: int) -> None:
     """The same for the first item and the fourth: nothing grows with what was judged before."""
     queue = make_queue(world.run, counts=counts)
