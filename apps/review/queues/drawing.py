@@ -5,9 +5,11 @@ A draw sorts by md5 of "seed:use:id" (`plans.mix` is the same number), so the sa
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 from apps.reasoning.facts import policy_of
 from apps.reasoning.models import Run
@@ -40,11 +42,14 @@ def _probability_sample(run: Run, plan: SamplingPlan, parameters: dict[str, Any]
     sizes = frames.stratum_sizes(run, plan)
     wanted = allocate(sizes, plan.size, plan.allocation)
     strata = sorted(wanted)
-    chosen = f"""SELECT f.unit, f.question_id, f.stratum, w.probability FROM (
-        SELECT unit, question_id, stratum, row_number() OVER (PARTITION BY stratum ORDER BY {_key("draw", "unit")}, unit) AS rank
-        FROM ({frames.frame(plan)}) units) f
-      JOIN unnest(%(strata)s::text[], %(wanted)s::bigint[], %(chances)s::float8[]) AS w (stratum, wanted, probability)
-        ON w.stratum = f.stratum AND f.rank <= w.wanted"""  # noqa: S608
+    chosen = f"""SELECT unit, question_id, stratum, probability FROM (
+        SELECT u.unit, u.question_id, u.stratum, w.wanted, w.probability,
+          row_number() OVER (PARTITION BY u.stratum ORDER BY {_key("draw", "u.unit")}, u.unit) AS rank
+        FROM ({frames.frame(plan)}) u
+        JOIN unnest(%(strata)s::text[], %(wanted)s::bigint[], %(chances)s::float8[], %(bounds)s::uuid[])
+          AS w (stratum, wanted, probability, bound)
+          ON w.stratum = u.stratum AND {_key("draw", "u.unit")} <= w.bound) f
+      WHERE rank <= wanted"""  # noqa: S608
     if plan.whole_questions:
         sql = f"""SELECT l.path_id, l.question_id, d.stratum, d.probability, 0::float8 AS priority,
             row_number() OVER (ORDER BY d.key, l.question_id, l.path_id) AS place
@@ -57,8 +62,18 @@ def _probability_sample(run: Run, plan: SamplingPlan, parameters: dict[str, Any]
         "strata": strata,
         "wanted": [wanted[s] for s in strata],
         "chances": [wanted[s] / sizes[s] for s in strata],
+        "bounds": [_bound(wanted[s], sizes[s]) for s in strata],
     }
     return Draw(sql, parameters | drawn, sizes)
+
+
+def _bound(wanted: int, size: int) -> str:
+    """A hash below which the lowest `wanted` of `size` lie, so that only those need be sorted.
+
+    Ten standard deviations above what is expected; it fails to hold less often than once in 10^20 draws.
+    """
+    share = (wanted + 10 * math.sqrt(wanted) + 50) / size
+    return str(UUID(int=min(int(share * 2**128), 2**128 - 1)))
 
 
 def _by_tier_flip(run: Run, plan: SamplingPlan, parameters: dict[str, Any]) -> Draw:
