@@ -140,7 +140,7 @@
     active += passed; total += passed;
     const clock = place().querySelector("[data-clock]");
     if (clock) clock.textContent = `${Math.floor(total / 60_000)} min active`;
-    if (now - beat > 60_000) { beat = now; fetch(alive, { method: "POST", headers: { "X-CSRFToken": cookie() } }).catch(() => {}); }
+    if (alive && now - beat > 60_000) { beat = now; fetch(alive, { method: "POST", headers: { "X-CSRFToken": cookie() } }).catch(() => {}); }
   }, 1_000);
 
   // --- settings: kept on the server, so that they are the same on every machine

@@ -206,17 +206,37 @@ _MINE_TO_JUDGE = """
     AND NOT EXISTS (SELECT 1 FROM reasoning_verdict v WHERE v.path_id = i.path_id AND v.project_id = %(project)s
                     AND v.reviewer_id = %(reviewer)s AND v.current AND v.label <> 'unjudged')"""
 _HELD = """(SELECT count(*) FROM review_claim c WHERE c.item_id = i.id AND c.slot IS NOT NULL
-            AND (c.state = 'judged' OR c.expires_at > %(now)s)) >= %(overlap)s"""
+            AND (c.state = 'judged' OR c.expires_at > %(now)s)) >= """  # the queue's overlap
 _ANY_FREE = f"""
 SELECT 1 FROM review_queueitem i WHERE i.queue_id = %(queue)s AND i.open AND i.position > %(after)s
-  AND (i.taken < %(overlap)s OR i.free_at <= %(now)s) AND NOT {_HELD} {_MINE_TO_JUDGE}
+  AND (i.taken < %(overlap)s OR i.free_at <= %(now)s) AND NOT {_HELD} %(overlap)s {_MINE_TO_JUDGE}
 ORDER BY i.position LIMIT 1"""  # noqa: S608
 _WAYS_OUT = f"""
 SELECT count(*) FILTER (WHERE held), min(until) FROM (
-  SELECT {_HELD} AS held,
+  SELECT {_HELD} %(overlap)s AS held,
          (SELECT min(c.expires_at) FROM review_claim c WHERE c.item_id = i.id AND c.slot IS NOT NULL AND c.state = 'live') AS until
   FROM review_queueitem i WHERE i.queue_id = %(queue)s AND i.open {_MINE_TO_JUDGE}
 ) open_items"""  # noqa: S608
+
+_WITH_SOMETHING_FREE = f"""
+SELECT q.id FROM review_reviewqueue q CROSS JOIN LATERAL (
+  SELECT 1 FROM review_queueitem i WHERE i.queue_id = q.id AND i.open
+    AND (i.taken < q.overlap OR i.free_at <= %(now)s) AND NOT {_HELD} q.overlap {_MINE_TO_JUDGE}
+  ORDER BY i.position LIMIT 1) free
+WHERE q.id = ANY(%(queues)s)"""  # noqa: S608
+
+
+def free_in(queues: Sequence[ReviewQueue], reviewer: User) -> set[int]:
+    """Which of these queues, all of one project, have an item that is free for the person; the id of each.
+
+    One statement; in each queue it stops at the first item found. Says nothing of admission or a queue's state.
+    """
+    if not queues:
+        return set()
+    parameters = _parameters(queues[0], reviewer) | {"queues": [queue.pk for queue in queues]}
+    with connection.cursor() as cursor:
+        cursor.execute(_WITH_SOMETHING_FREE, parameters)
+        return {queue for (queue,) in cursor.fetchall()}
 
 
 def _any_free(queue: ReviewQueue, reviewer: User) -> bool:
