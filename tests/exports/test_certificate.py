@@ -45,6 +45,7 @@ def test_sample_sizes_of_the_table(accept, sizes):
 
 
 @given(st.integers(1, 3000), st.data())
+@settings(deadline=None)
 def test_the_upper_bound_is_that_of_the_library(n, data):
     faults = data.draw(st.integers(0, n))
 
@@ -63,6 +64,7 @@ def test_the_bound_and_the_sample_size_say_the_same():
 
 
 @given(st.integers(1, 400), st.data())
+@settings(deadline=None)
 def test_the_hypergeometric_distribution_is_that_of_the_library(records, data):
     wrong, n = data.draw(st.integers(0, records)), data.draw(st.integers(0, records))
     faults = data.draw(st.integers(0, n))
@@ -73,7 +75,7 @@ def test_the_hypergeometric_distribution_is_that_of_the_library(records, data):
 
 
 @given(st.integers(1, 120), st.data())
-@settings(max_examples=60)
+@settings(max_examples=60, deadline=None)
 def test_the_finite_bound_is_the_largest_number_that_is_not_too_unlikely(records, data):
     n = data.draw(st.integers(0, records))
     faults = data.draw(st.integers(0, n))
@@ -115,7 +117,7 @@ def test_the_binomial_bound_holds_for_a_sample_without_putting_back(records):
 
 
 @given(st.sampled_from([0.005, 0.01, 0.05, 0.2]), st.integers(20, 3000), st.integers(0, 3))
-@settings(max_examples=50)
+@settings(max_examples=50, deadline=None)
 def test_the_finite_sample_is_the_smallest_and_never_larger(rate, records, accept):
     wrong = math.ceil(rate * records - 1e-9)
     if accept >= wrong:
@@ -150,6 +152,7 @@ def strata(draw):
 
 
 @given(strata(), st.booleans())
+@settings(deadline=None)
 def test_the_stratified_bound_is_above_what_was_found_and_at_most_1(found, finite):
     records = sum(s.records for s in found)
 
@@ -200,6 +203,7 @@ def test_a_fifth_missed_turns_1_into_1_25_percent():
 
 
 @given(st.integers(0, 20), st.integers(20, 2000), st.integers(0, 50), st.integers(0, 200))
+@settings(deadline=None)
 def test_the_corrected_bound_carries_both_uncertainties(faults, n, missed, more):
     misses = Misses(missed, missed + more)
 
@@ -244,6 +248,7 @@ def test_the_lines_are_walds_but_for_what_makes_them_hold():
 
 
 @given(st.lists(st.booleans(), max_size=200), st.sampled_from([Sprt(0.01, 0.1), Sprt(0.05, 0.3, 0.1, 0.02), TEST]))
+@settings(deadline=None)
 def test_a_decision_is_the_first_crossing_of_the_likelihood_ratio(judgments, test):
     ratio, decided, at = 0.0, "open", len(judgments)
     for n, wrong in enumerate(judgments, start=1):
@@ -321,6 +326,7 @@ def test_the_risk_is_kept_without_putting_back(records):
 
 
 @given(st.integers(0, 300), st.data(), st.text(max_size=5))
+@settings(deadline=None)
 def test_a_draw_can_be_made_again_and_made_longer(records, data, seed):
     size = data.draw(st.integers(0, records))
 
@@ -426,6 +432,7 @@ def test_a_sequential_claim_with_misses_needs_risk_for_them():
 
 
 @given(st.floats(1e-7, 1))
+@settings(deadline=None)
 def test_a_percentage_is_never_said_lower_than_it_is(share):
     said = float(percent_up(share).removesuffix(" %"))
 

@@ -7,7 +7,7 @@ import json
 
 import orjson
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from reasonmed_verify.manifest import root_of_sets
@@ -59,6 +59,7 @@ def prove(leaves: list[bytes], index: int) -> list[bytes]:
 
 
 @given(LEAVES)
+@settings(deadline=None)
 def test_the_root_is_the_one_defined(leaves):
     assert root_of(leaves) == defined_root(leaves)
 
@@ -74,6 +75,7 @@ def test_published_roots():
 
 
 @given(SOME, st.data())
+@settings(deadline=None)
 def test_a_proof_is_the_one_defined_and_leads_to_the_root(leaves, data):
     index = data.draw(st.integers(0, len(leaves) - 1))
 
@@ -84,6 +86,7 @@ def test_a_proof_is_the_one_defined_and_leads_to_the_root(leaves, data):
 
 
 @given(SOME, st.data())
+@settings(deadline=None)
 def test_a_changed_record_changes_the_root(leaves, data):
     index = data.draw(st.integers(0, len(leaves) - 1))
     other = data.draw(st.binary(max_size=12))
@@ -93,6 +96,7 @@ def test_a_changed_record_changes_the_root(leaves, data):
 
 
 @given(SOME, st.data())
+@settings(deadline=None)
 def test_a_dropped_or_doubled_record_changes_the_root(leaves, data):
     index = data.draw(st.integers(0, len(leaves) - 1))
 
@@ -101,6 +105,7 @@ def test_a_dropped_or_doubled_record_changes_the_root(leaves, data):
 
 
 @given(TWO, st.data())
+@settings(deadline=None)
 def test_two_swapped_records_change_the_root(leaves, data):
     first, second = sorted(data.draw(st.sets(st.integers(0, len(leaves) - 1), min_size=2, max_size=2)))
     assume(leaves[first] != leaves[second])
@@ -111,6 +116,7 @@ def test_two_swapped_records_change_the_root(leaves, data):
 
 
 @given(SOME, st.data())
+@settings(deadline=None)
 def test_a_forged_proof_does_not_lead_to_the_root(leaves, data):
     index = data.draw(st.integers(0, len(leaves) - 1))
     path, size, root = prove(leaves, index), len(leaves), root_of(leaves)
@@ -129,6 +135,7 @@ def test_a_forged_proof_does_not_lead_to_the_root(leaves, data):
 
 
 @given(TWO)
+@settings(deadline=None)
 def test_an_inner_node_cannot_be_passed_off_as_a_record(leaves):
     hashes = [hashlib.sha256(b"\x00" + leaf).digest() for leaf in leaves]
     k = split(len(leaves))
@@ -154,6 +161,7 @@ def test_a_place_outside_the_tree_is_never_proven(index, size):
 
 
 @given(st.dictionaries(st.text(max_size=5), st.text(), max_size=4))
+@settings(deadline=None)
 def test_a_record_is_hashed_as_the_line_that_leaves(record):
     assert record_bytes(record) == orjson.dumps(record)
     assert json.loads(record_bytes(record)) == record
