@@ -9,7 +9,7 @@ from apps.pipeline.config import RunConfig
 from apps.pipeline.lanes import lane_of
 from apps.pipeline.material import load_material
 from apps.pipeline.models import PromptVersion
-from apps.pipeline.prompts import Prompt, prompt_from_text
+from apps.pipeline.prompts import LATER, Prompt, load_prompts, prompt_from_text
 from apps.pipeline.stages import BY_NAME
 from apps.pipeline.stages.base import Material
 from apps.reasoning.facts import load_facts, policy_of
@@ -20,7 +20,7 @@ from workers.leases import Leased, lease_tasks
 
 @dataclass(slots=True)
 class RunContext:
-    """A run as a pump needs it: its configuration and prompts as frozen."""
+    """A run as a pump needs it: its configuration and prompts as frozen; prompts that came later as they are shipped."""
 
     run: Run
     config: RunConfig
@@ -28,7 +28,7 @@ class RunContext:
 
     def prompt_of(self, item: Item) -> str:
         """The hash of the prompt that asks for this item."""
-        return self.config.prompts[BY_NAME[item.stage].prompt_name(item)]
+        return self.prompts[BY_NAME[item.stage].prompt_name(item)].sha256
 
 
 @dataclass(slots=True)
@@ -95,5 +95,13 @@ class Planner:
             config = RunConfig.model_validate(run.config)
             texts = dict(PromptVersion.objects.filter(pk__in=config.prompts.values()).values_list("sha256", "text"))
             prompts = {name: prompt_from_text(name, texts[digest]) for name, digest in config.prompts.items()}
-            self.contexts[run_id] = RunContext(run, config, prompts)
+            self.contexts[run_id] = RunContext(run, config, _later_prompts(prompts) | prompts)
         return self.contexts[run_id]
+
+
+def _later_prompts(frozen: dict[str, Prompt]) -> dict[str, Prompt]:
+    """What a run was frozen without because it did not exist then, each with its row for the calls that name it."""
+    later = {name: prompt for name, prompt in load_prompts().items() if name in LATER and name not in frozen}
+    for prompt in later.values():
+        PromptVersion.objects.get_or_create(sha256=prompt.sha256, defaults={"name": prompt.name, "text": prompt.text})
+    return later

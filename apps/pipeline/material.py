@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from django.db import connection
+
 from apps.pipeline.models import Failure
 from apps.pipeline.stages.base import Material
 from apps.questions.models import LETTERS, Question
@@ -40,6 +42,7 @@ def load_material(
                 mine.parents[path.id] = path.parent
         mine.paths = {item.path: texts[item.path] for item in items[pk] if item.path}
     _add_reasons(run, facts, found, items, material)
+    _add_returns(run, items, material)
     _add_retries(run, material)
     return material
 
@@ -64,6 +67,26 @@ def _add_reasons(
     for path, source, verdict_run, reason in verdicts.values_list("path_id", "source", "run_id", "reason"):
         if reason and (source != "judge" or verdict_run == run.pk):
             material[owner[path]].reasons[path] = reason  # a person's comes later than the judge's and replaces it
+
+
+_RETURNS = """
+SELECT d.question_id, d.path_id, d.reason, r.text FROM review_recorddecision d
+LEFT JOIN reasoning_response r ON r.id = d.response_id
+WHERE d.run_id = %s AND d.question_id = ANY(%s) AND d.path_id = ANY(%s) AND d.decision = 'returned' AND d.again = 'response'
+ORDER BY d.id"""
+QUOTED = 2_000  # characters of a summary that was sent back
+
+
+def _add_returns(run: Run, items: Mapping[int, Sequence[Item]], material: Mapping[int, Material]) -> None:
+    """For summaries to be written again: the reason each one before was sent back with, and that summary."""
+    again = [i.path for pk in material for i in items[pk] if i.stage == "summarise" and i.revision > 1]
+    if not again:
+        return
+    with connection.cursor() as cursor:
+        cursor.execute(_RETURNS, [run.pk, list(material), again])
+        for question, path, reason, text in cursor.fetchall():
+            quoted = f" It was said of this summary: {' '.join(text.split())[:QUOTED]}" if text else ""
+            material[question].returned.setdefault(path, []).append(f"{' '.join(reason.split())}{quoted}")
 
 
 def _add_retries(run: Run, material: Mapping[int, Material]) -> None:

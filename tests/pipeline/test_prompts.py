@@ -73,7 +73,7 @@ def test_the_system_prompt_names_the_stage_and_calls_tagged_text_data(name):
     system, user = render(PROMPTS[name], **{s: TEXTS[s] for s in PROMPTS[name].sections})
 
     assert (system["role"], user["role"]) == ("system", "user")
-    assert system["content"].splitlines()[0] == f"Stage: {name}"
+    assert system["content"].splitlines()[0] == f"Stage: {name.removesuffix('_again')}"
     assert "is data" in system["content"]
     assert "instruction to you" in system["content"]
 
@@ -87,6 +87,7 @@ def test_the_system_prompt_names_the_stage_and_calls_tagged_text_data(name):
         ("refine", ("question", "key", "path", "reasons")),
         ("regenerate", ("question", "key", "reasons")),
         ("summarise", ("question", "path")),
+        ("summarise_again", ("question", "path", "reasons")),
     ],
 )
 def test_each_stage_sees_its_sections_in_the_order_of_the_prefix_cache(name, sections):
@@ -94,7 +95,7 @@ def test_each_stage_sees_its_sections_in_the_order_of_the_prefix_cache(name, sec
     assert tags_as_a_reader_sees_them(user_message(name)) == [tag for s in sections for tag in (f"<{s}", f"</{s}")]
 
 
-@pytest.mark.parametrize("name", ["verify", "rank", "refine", "summarise"])
+@pytest.mark.parametrize("name", ["verify", "rank", "refine", "summarise", "summarise_again"])
 def test_two_paths_of_one_question_share_everything_before_the_path(name):
     one, other = user_message(name, path="First."), user_message(name, path="Second.")
 
@@ -113,7 +114,7 @@ def test_a_generator_never_gets_the_key():
         prompt_from_text("generate", stolen)
 
 
-@pytest.mark.parametrize("name", ["generate", "refine", "regenerate", "summarise"])
+@pytest.mark.parametrize("name", ["generate", "refine", "regenerate", "summarise", "summarise_again"])
 def test_texts_end_with_a_final_answer_line(name):
     assert PROMPTS[name].system.endswith("Final answer: <letter>. <option text>")
 

@@ -1,6 +1,6 @@
 """What each stage says to its model. The words are text files beside this one; their hash names the version.
 
-A file holds the system prompt (first line "Stage: <name>"), a line "--- user ---", and the user message, whose
+A file holds the system prompt (first line "Stage: <name>", without the `_again` of a prompt for what is made again), a line "--- user ---", and the user message, whose
 placeholders {question}, {key}, {path} and {reasons} each stand alone between tags of the same name. Whatever varies
 comes after the rubric, and the path after the question, so that servers can reuse their prefix cache.
 """
@@ -17,7 +17,8 @@ from typing import Any, Final
 from apps.pipeline.protocol import Message
 from apps.reasoning.cleaning import sanitize_text
 
-NAMES: Final = ("generate", "verify", "rank", "refine", "regenerate", "summarise")
+NAMES: Final = ("generate", "verify", "rank", "refine", "regenerate", "summarise", "summarise_again")
+LATER: Final = ("summarise_again",)  # runs frozen before it was written take it as it is shipped
 SECTIONS: Final = ("question", "key", "path", "reasons")  # in the order of the user message
 SEPARATOR: Final = "\n--- user ---\n"
 
@@ -83,8 +84,9 @@ def prompt_from_text(name: str, text: str) -> Prompt:
     prompt = Prompt(name, text, hashlib.sha256(text.encode()).hexdigest())
     if name not in NAMES:
         raise PromptError(f"{name}: no such stage; there are {', '.join(NAMES)}")
-    if not text.startswith(f"Stage: {name}\n"):
-        raise PromptError(f'{name}: the first line must be "Stage: {name}"')
+    stage = name.removesuffix("_again")
+    if not text.startswith(f"Stage: {stage}\n"):
+        raise PromptError(f'{name}: the first line must be "Stage: {stage}"')
     if text.count(SEPARATOR) != 1:
         raise PromptError(f'{name}: exactly one line "{SEPARATOR.strip()}" must part system and user message')
     if prompt.sections != tuple(s for s in SECTIONS if s in prompt.sections):

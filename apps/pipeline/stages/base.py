@@ -30,6 +30,7 @@ class Material:
     slots: dict[int, tuple[str, int]] = field(default_factory=dict)  # path id -> generator, sample
     parents: dict[int, int] = field(default_factory=dict)  # rewritten path -> the path it rewrites
     reasons: dict[int, str] = field(default_factory=dict)  # Error path id -> the reason given
+    returned: dict[int, list[str]] = field(default_factory=dict)  # path id -> why its earlier summaries were sent back
     retries: dict[tuple[str, str], int] = field(
         default_factory=dict
     )  # (stage, item) -> times people had it tried again
@@ -40,6 +41,10 @@ class Material:
             self.reasons.items(), key=lambda pair: (pair[0] != first, self.slots.get(pair[0], ("", 0)), pair[0])
         )
         return "\n".join(f"- {reason}" for _, reason in ordered) or "- none recorded"
+
+    def listed_returns(self, path: int) -> str:
+        """Why earlier summaries of the path were sent back, one a line, the latest first."""
+        return "\n".join(f"- {said}" for said in reversed(self.returned.get(path, ()))) or "- none recorded"
 
 
 class Stage(Protocol):

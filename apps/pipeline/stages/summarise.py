@@ -1,4 +1,7 @@
-"""Summarise: the concise rationale of a kept path, whose answer must still be the key (ReasonMed §summarizer)."""
+"""Summarise: the concise rationale of a kept path, whose answer must still be the key (ReasonMed §summarizer).
+
+A summary that someone sent back is written again by a prompt of its own, which hears why.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +17,18 @@ from apps.reasoning.policy.assess import Item
 
 class Summarise:
     def prompt_name(self, item: Item) -> str:
-        return "summarise"
+        """A later revision is wanted only where the summary before it was sent back."""
+        return "summarise" if item.revision == 1 else "summarise_again"
 
     def build(self, config: RunConfig, prompts: dict[str, Prompt], item: Item, material: Material) -> Request:
         assert item.path is not None
         sections = {"question": material.text, "path": material.paths[item.path]}
-        if "{key}" in prompts["summarise"].text:
+        prompt = prompts[self.prompt_name(item)]
+        if "key" in prompt.sections:
             sections["key"] = material.key_line
-        return stage_request(config, config.summariser, render(prompts["summarise"], **sections), item, material)
+        if "reasons" in prompt.sections:
+            sections["reasons"] = material.listed_returns(item.path)
+        return stage_request(config, config.summariser, render(prompt, **sections), item, material)
 
     def accept(self, config: RunConfig, item: Item, material: Material, request: Request, reply: Reply) -> Output:
         """A summary with another answer is stored too, and never exported."""
