@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
-from django.contrib.postgres.search import SearchQuery, SearchVector
-from django.db.models import Exists, F, OuterRef, QuerySet, Value
+from django.db.models import F, QuerySet, Value
+from django.db.models.expressions import RawSQL
 from django.db.models.functions import Substr
 
 from apps.questions.models import LETTERS
@@ -82,13 +82,15 @@ def search_paths(run: Run, wanted: PathFilter) -> QuerySet[PathLabel]:
         "contradiction": bool(wanted.contradiction),
     }
     rows = rows.filter(**{name: value for name, value in simple.items() if value})
+    if wanted.origin in (Origin.REFINED, Origin.REGENERATED):
+        rows = rows.filter(path__run=run)  # said for the index: they always are of the run itself
     if wanted.no_answer:
         rows = rows.filter(path__answer="")
     if wanted.off_key:
         key = Substr(Value(LETTERS), F("question__key") + 1, 1)
         rows = rows.exclude(path__answer="").exclude(path__answer=key)
     if wanted.reason:
-        rows = rows.filter(Exists(_reasons_saying(run, wanted.reason)))
+        rows = rows.filter(path__in=RawSQL(_SAYING, [run.pk, wanted.reason]))  # noqa: S611 - parameters are bound
     return rows
 
 
@@ -104,10 +106,9 @@ def temperatures(layout: Layout) -> list[str]:
     return [str(value) for value in layout.temperatures]
 
 
-def _reasons_saying(run: Run, words: str) -> QuerySet[Verdict]:
-    verdicts = Verdict.objects.filter(run=run, path=OuterRef("path"), source=VerdictSource.JUDGE, current=True)
-    text = SearchVector("reason", config="english")
-    return verdicts.annotate(said=text).filter(said=SearchQuery(words, config="english", search_type="websearch"))
+_SAYING = """
+SELECT v.path_id FROM reasoning_verdict v WHERE v.run_id = %s AND v.source = 'judge' AND v.current
+AND v.reason_words @@ websearch_to_tsquery('english', %s)"""
 
 
 def _number(raw: str) -> float | None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from django.contrib.auth.models import User
@@ -21,12 +23,14 @@ PATIENCE_S = 20.0  # a page that is slow is asked less often
 
 @dataclass(slots=True)
 class Timing:
-    """Milliseconds of each request, of PostgreSQL's part in it, and how many statements it made."""
+    """Milliseconds of each request, of PostgreSQL's part in it, how many statements it made, and milliseconds on a CPU
+    (of this process and of its PostgreSQL backend): what other work on the machine does not add to."""
 
     name: str
     total: list[float] = field(default_factory=list)
     database: list[float] = field(default_factory=list)
     statements: list[int] = field(default_factory=list)
+    cpu: list[float] = field(default_factory=list)
 
     @property
     def p50(self) -> float:
@@ -36,16 +40,28 @@ class Timing:
     def p95(self) -> float:
         return percentile(self.total, 95)
 
-    def add(self, other: Timing) -> None:
-        self.total += other.total
-        self.database += other.database
-        self.statements += other.statements
+    @property
+    def columns(self) -> tuple[list[Any], ...]:
+        return self.total, self.database, self.statements, self.cpu
+
+    def drop_last(self) -> None:
+        for values in self.columns:
+            values.pop()
+
+    def add_latest(self, *parts: Timing) -> None:
+        """One more: the latest of each of the parts together."""
+        for values, *given in zip(self.columns, *(part.columns for part in parts), strict=True):
+            values.append(sum(column[-1] for column in given))
+
+    def __str__(self) -> str:
+        return f"{self.name:45} p50 {self.p50:8.1f} ms   p95 {self.p95:8.1f} ms   CPU {statistics.median(self.cpu):8.1f} ms"
 
     def as_json(self) -> dict[str, Any]:
         return {
             "name": self.name, "n": len(self.total), "p50": round(self.p50, 1), "p95": round(self.p95, 1),
             "max": round(max(self.total), 1), "database": round(statistics.median(self.database), 1),
-            "statements": statistics.median_high(self.statements),
+            "statements": statistics.median_high(self.statements), "cpu50": round(statistics.median(self.cpu), 1),
+            "cpu95": round(percentile(self.cpu, 95), 1),
         }  # fmt: skip
 
 
@@ -74,14 +90,22 @@ def timed(timing: Timing, send: Callable[[], HttpResponse], *expected: int) -> H
             spent[1] += 1
 
     with connection.execute_wrapper(watch):
-        begun = time.perf_counter()
+        begun, worked = time.perf_counter(), on_cpu()
         reply = send()
         timing.total.append(1000 * (time.perf_counter() - begun))
+        timing.cpu.append(1000 * (on_cpu() - worked))
     timing.database.append(1000 * spent[0])
     timing.statements.append(int(spent[1]))
     if reply.status_code not in (expected or (200,)):
         raise AssertionError(f"{timing.name}: status {reply.status_code}: {reply.content[:300]!r}")
     return reply
+
+
+def on_cpu() -> float:
+    """Seconds on a CPU so far, of this process and of the backend that serves it."""
+    backend = connection.connection.info.backend_pid if connection.connection else 0
+    schedule = Path(f"/proc/{backend}/schedstat")
+    return time.process_time() + (int(schedule.read_text().split()[0]) / 1e9 if schedule.exists() else 0.0)
 
 
 def measure_page(name: str, client: Client, addresses: Iterator[str], **headers: str) -> Timing:
@@ -93,6 +117,7 @@ def measure_page(name: str, client: Client, addresses: Iterator[str], **headers:
             break
         address = next(addresses)
         timed(warm if number < WARM and not late else timing, lambda: client.get(address, headers=headers))  # noqa: B023
+    print(timing, file=sys.stderr, flush=True)
     return timing
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -66,6 +67,8 @@ class Sitting:
     def work_through(self) -> list[Timing]:
         for number in range(ITEMS + 5):
             self.one_item(self.warm if number < 5 else self.timings, undo=number % 5 == 4)
+        for timing in self.timings.values():
+            print(timing, file=sys.stderr)
         return list(self.timings.values())
 
     def one_item(self, timings: dict[str, Timing], *, undo: bool) -> None:
@@ -90,17 +93,9 @@ class Sitting:
         timed(timings["save: judge"], lambda: self.client.post(save, form, headers=FRAGMENT))
         reply = timed(timings["keep + next"], lambda: self.client.post(keep, headers=FRAGMENT))
         if "X-Go-To" in reply:  # the sitting is over: no next item was shown
-            for values in (
-                timings["keep + next"].total,
-                timings["keep + next"].database,
-                timings["keep + next"].statements,
-            ):
-                values.pop()
+            timings["keep + next"].drop_last()
             return
-        both = timings["save + next"]
-        both.total.append(timings["save: judge"].total[-1] + timings["keep + next"].total[-1])
-        both.database.append(timings["save: judge"].database[-1] + timings["keep + next"].database[-1])
-        both.statements.append(timings["save: judge"].statements[-1] + timings["keep + next"].statements[-1])
+        timings["save + next"].add_latest(timings["save: judge"], timings["keep + next"])
 
     def claims(self, state: str) -> QuerySet[Claim]:
         return Claim.objects.filter(item__queue=self.queue, reviewer__username="tess", state=state)
