@@ -16,8 +16,13 @@ from apps.questions.access import CONSUMER, role_required
 from apps.questions.api import router as questions
 from apps.questions.api_access import reading
 from apps.reasoning.api import router as reasoning
+from apps.review.agreement_api import router as agreement
+from apps.review.alike_api import router as alike
 from apps.review.api import router as review
+from apps.review.comments_api import router as comments
 from apps.review.queue_api import router as queues
+from apps.review.queue_making_api import router as queue_making
+from apps.review.records_api import router as records
 
 api = NinjaAPI(
     title="ReasonMed Workbench",
@@ -28,7 +33,8 @@ api = NinjaAPI(
     urls_namespace="api-1",
     docs_decorator=role_required(CONSUMER),
 )
-for router in (questions, reasoning, pipeline, review, queues, exports, money):
+REVIEW = (review, records, alike, comments, queue_making, queues, agreement)
+for router in (questions, reasoning, pipeline, *REVIEW, exports, money):
     api.add_router("", router)
 
 

@@ -7,6 +7,7 @@ from django.urls import include, path
 from apps.exports.record_views import record
 from apps.pipeline import failure_views
 from apps.review import agreement_views
+from reasonmed_site import health, metrics
 
 urlpatterns = [
     path("", include("apps.pipeline.urls")),
@@ -31,5 +32,8 @@ urlpatterns = [
     path("api/", include("reasonmed_site.api")),
     path("login/", auth.LoginView.as_view(), name="login"),
     path("logout/", auth.LogoutView.as_view(), name="logout"),
+    path("health/", health.health, name="health"),
+    path("health/live/", health.live, name="health_live"),
+    path("metrics/", metrics.metrics, name="metrics"),
     path("admin/", admin.site.urls),
 ]

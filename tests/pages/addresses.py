@@ -55,6 +55,8 @@ def page_addresses(world: World) -> dict[str, str]:
         "override": reverse("override", args=(run, world.path.pk)),
         "agreement": reverse("agreement"),
         "review_home": reverse("review_home"),
+        "practice": reverse("practice"),
+        "practice_item": reverse("practice_item", args=(2,)),
         "review_sitting": reverse("review_sitting"),
         "review_work": reverse("review_work", args=(make_queue(world).pk,)),
         "review_queues": reverse("review_queues"),
@@ -108,6 +110,9 @@ def write_addresses(world: World) -> dict[str, tuple[str, dict[str, str]]]:
             {"do": "save"},
         ),
         "review_start": (reverse("review_start"), {}),
+        "practice_judge": (reverse("practice_judge", args=(1,)), {}),
+        "practice_next": (reverse("practice_next", args=(1,)), {}),
+        "practice_skip": (reverse("practice_skip"), {}),
         "review_settings": (reverse("review_settings"), {"units": "none"}),
         "review_alive": (reverse("review_alive", args=(item.queue_id,)), {}),
         "review_undo_last": (reverse("review_undo_last", args=(item.queue_id,)), {}),
@@ -139,7 +144,12 @@ ROLES_TO_READ |= {
     name: {CURATOR} for name in ("review_queues", "review_queue_new", "review_queue", "review_queue_close")
 }
 ROLES_TO_WRITE |= {name: {CURATOR} for name in ("review_queue_new", "review_queue_state", "review_queue_release")}
+ROLES_TO_READ |= dict.fromkeys(("practice", "practice_item"), JUDGES)
+ROLES_TO_WRITE |= dict.fromkeys(("practice_judge", "practice_next", "practice_skip"), JUDGES)
 ELSEWHERE = {
+    "health",
+    "health_live",
+    "metrics",
     "review_item",
     "logout",
     "export",
