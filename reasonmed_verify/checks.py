@@ -84,12 +84,16 @@ def _signature(folder: Path, manifest: Manifest, key: Ed25519PublicKey | None) -
 
 def _file(folder: Path, file: File) -> Iterator[Finding]:
     """Nothing where the file is as the manifest says."""
+    path = folder / file.path
+    if not path.is_file():
+        yield _problem(file.path, "is no file" if path.exists() else "is missing")
+        return
     try:
-        with (folder / file.path).open("rb") as opened:
+        with path.open("rb") as opened:
             digest = hashlib.file_digest(opened, "sha256").hexdigest()
             size = opened.tell()
     except OSError as error:
-        yield _problem(file.path, "is missing" if isinstance(error, FileNotFoundError) else f"{error.strerror}")
+        yield _problem(file.path, f"cannot be read: {error.strerror}")
         return
     if size != file.bytes:
         yield _problem(file.path, f"has {size:,} bytes instead of {file.bytes:,}")
@@ -112,6 +116,8 @@ def _set(folder: Path, manifest: Manifest, records: RecordSet, watch: int | None
         for problem in _file(folder, file):
             failed = True
             yield problem
+        if not (folder / file.path).is_file():
+            return
         before = tree.size
         try:
             for leaf in read_leaves(folder / file.path):

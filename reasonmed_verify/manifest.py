@@ -19,7 +19,9 @@ SCHEMA = "reasonmed-export/1"
 HASH = "rfc6962-sha256"
 MAX_BYTES = 64 * 1024 * 1024
 _NAME = re.compile(r"(?:\w[\w.-]*/)*\w[\w.-]*", re.ASCII)
+_SET = re.compile(r"\w[\w.-]{0,99}", re.ASCII)
 _HEX = re.compile(r"[0-9a-f]{64}")
+_KEY = re.compile(r"[0-9a-f]{16}|")
 
 
 class ManifestError(Exception):
@@ -94,7 +96,7 @@ def _parse(raw: bytes, said: Any) -> Manifest:
     if merkle["hash"] != HASH or len(files) != len(said["files"]):
         raise ValueError(f"its hash is not {HASH}, or a file stands in it twice")
     sets = tuple(
-        RecordSet(str(s["set"]), _count(s["records"]), _hex(s["root"]), tuple(files[name] for name in s["files"]))
+        RecordSet(_set(s["set"]), _count(s["records"]), _hex(s["root"]), tuple(files[name] for name in s["files"]))
         for s in merkle["sets"]
     )
     listed = [f.path for s in sets for f in s.files]
@@ -108,7 +110,7 @@ def _parse(raw: bytes, said: Any) -> Manifest:
         card=_file(said["card"]),
         sets=sets,
         root=_hex(merkle["root"]),
-        signed_by=str(said["signed_by"] or ""),
+        signed_by=_key(said["signed_by"] or ""),
     )
 
 
@@ -116,6 +118,18 @@ def _file(said: Any) -> File:
     if not _NAME.fullmatch(path := str(said["path"])):
         raise ValueError(f"no file of an export is called {path!r:.80}")
     return File(path, _hex(said["sha256"]), _count(said["records"]), _count(said["bytes"]))
+
+
+def _set(said: Any) -> str:
+    if not _SET.fullmatch(str(said)):
+        raise ValueError(f"no set is called {said!r:.80}")
+    return str(said)
+
+
+def _key(said: Any) -> str:
+    if not _KEY.fullmatch(str(said)):
+        raise ValueError("what signed it is no key id")
+    return str(said)
 
 
 def _hex(said: Any) -> str:

@@ -6,6 +6,7 @@ import base64
 import binascii
 import hashlib
 import json
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
 
 SCHEMA = "reasonmed-signature/1"
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
 
 
 class SignatureError(Exception):
@@ -101,9 +103,8 @@ def _parse(raw: bytes) -> Signature:
     try:
         found = json.loads(raw)
         made = Signature(**{name: str(found[name]) for name in Signature.__annotations__})
-        made.signed_at.encode("ascii")
     except (ValueError, TypeError, KeyError) as error:
         raise SignatureError("is no signature file") from error
-    if made.schema != SCHEMA or "\n" in made.signed_at:
+    if made.schema != SCHEMA or not _TIME.fullmatch(made.signed_at):
         raise SignatureError(f"is not of the form {SCHEMA}")
     return made

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import subprocess
 import sys
 import tracemalloc
@@ -346,13 +347,21 @@ def a_word_for_a_count(m):
     m["records"] = "many"
 
 
+def escape_in_a_name(m):
+    m["merkle"]["sets"][0]["set"] = "x\x1b[2J"
+
+
+def escape_in_a_key(m):
+    m["signed_by"] = "\x1b[2J"
+
+
 def other_manifest(m):
     m["schema"] = "other"
 
 
 @pytest.mark.parametrize("change", [
     climb, absolute, false_root, false_count, false_file_count, listed_twice, outside_a_set, of_two_sets, set_twice,
-    no_root, other_hash, a_word_for_a_count, other_manifest,
+    no_root, other_hash, a_word_for_a_count, other_manifest, escape_in_a_name, escape_in_a_key,
 ], ids=lambda change: change.__name__)  # fmt: skip
 def test_a_manifest_that_does_not_agree_with_itself_is_refused_even_signed(tmp_path, verify, change):
     manifest = make_export(tmp_path / "x")
@@ -362,6 +371,15 @@ def test_a_manifest_that_does_not_agree_with_itself_is_refused_even_signed(tmp_p
     code, problems, _ = verify(tmp_path / "x", "--key", KEY.public)
 
     assert (code, "passwd: is missing" in str(problems)) == (1, False)
+    assert "\x1b" not in "".join(problems)
+
+
+def test_a_pipe_in_the_place_of_a_file_is_not_waited_for(tmp_path, verify):
+    make_export(tmp_path / "x")
+    (tmp_path / "x" / "cotmed.jsonl").unlink()
+    os.mkfifo(tmp_path / "x" / "cotmed.jsonl")
+
+    assert verify(tmp_path / "x")[:2] == (1, ["cotmed.jsonl: is no file"])
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "{}", "[" * 100_000, "\xff"])
