@@ -94,5 +94,6 @@ def test_a_queue_is_seen_through(world: World, reader: Callable[..., Reader], th
     expect(page.locator(".pagehead")).to_contain_text("Paused")
     clean(person, f"paused-{theme}")
     person.open(reverse("review_home"))
-    clean(person, f"home-{theme}")
+    picture(page, f"home-{theme}")
+    expect(page.get_by_role("link", name="All queues")).to_be_visible()
     assert person.complaints == []

@@ -140,10 +140,11 @@ def queue_release(request: HttpRequest, queue_id: int) -> HttpResponse:
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What the preview says; `practice`: the number of settled paths with a reason there are to learn from."""
+    """What the preview says. `short`: all there is was taken, fewer than asked for; `practice`: the number of settled paths with a reason there are to learn from."""
 
     words: str
     forecast: Forecast | None = None
+    short: bool = False
     practice: int | None = None
 
 
@@ -159,7 +160,9 @@ def _preview(form: QueueForm) -> Shown | None:
         settled = len(settled_gold(run)) if plan.gold_share else 0
         found = preview_plan(run=run, plan=plan)
         overlap = int(form.cleaned_data.get("overlap") or 1)
-        return Shown(plan_in_words(plan), forecast(plan, found, settled=settled, overlap=overlap))
+        units = found.questions if plan.whole_questions or plan.kind == "tier_flip" else found.size
+        short = 0 < units < plan.size and plan.kind != "paths"
+        return Shown(plan_in_words(plan), forecast(plan, found, settled=settled, overlap=overlap), short)
     except PlanError as error:
         _refuse(form, str(error))
         return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.db import connection
@@ -24,14 +24,22 @@ _TRAITS = {
     "label": "coalesce(nullif(l.judge_label, ''), 'not judged')",
 }
 
+_OF_QUESTIONS = {"benchmarks": "b.slug", "tiers": "rq.tier", "error_counts": "rq.error_count"}
+_OF_PATHS = {"generators": "p.generator", "labels": "l.judge_label"}
+
 
 def frame(plan: SamplingPlan) -> str:
     """(unit, question_id, stratum) of every path the filter lets in; where whole questions are drawn, of every question
     that has such a path. The parameters are those of `conditions`."""
-    where, _ = conditions(plan.filter)
     stratum = " || ' / ' || ".join(_TRAITS[trait] for trait in plan.by) or f"'{WHOLE}'"
     if plan.whole_questions:
-        return f"SELECT DISTINCT l.question_id AS unit, l.question_id, {stratum} AS stratum {PATHS}{where}"
+        return f"""SELECT rq.question_id AS unit, rq.question_id, {stratum} AS stratum
+          FROM reasoning_runquestion rq JOIN questions_benchmark b ON b.id = rq.benchmark_id
+          WHERE rq.run_id = %(run)s AND rq.reason <> 'question_invalid'{_where(plan.filter, _OF_QUESTIONS)}
+            AND EXISTS (SELECT 1 FROM reasoning_pathlabel l JOIN reasoning_reasoningpath p
+              ON p.id = l.path_id AND p.current AND p.origin IN ('generated', 'imported')
+              WHERE l.run_id = %(run)s AND l.question_id = rq.question_id{_where(plan.filter, _OF_PATHS)})"""  # noqa: S608
+    where, _ = conditions(plan.filter)
     return f"SELECT l.path_id AS unit, l.question_id, {stratum} AS stratum {PATHS}{where}"
 
 
@@ -89,19 +97,12 @@ def disagreements(chosen: QueueFilter) -> str:
 
 def conditions(chosen: QueueFilter) -> tuple[str, dict[str, Any]]:
     """What the filter adds to PATHS, and its parameters."""
-    parameters: dict[str, Any] = {}
-    where = ""
-    for name, column in (
-        ("benchmarks", "b.slug"),
-        ("tiers", "rq.tier"),
-        ("generators", "p.generator"),
-        ("labels", "l.judge_label"),
-        ("error_counts", "rq.error_count"),
-    ):
-        if values := list(getattr(chosen, name)):
-            where += f" AND {column} = ANY(%({name})s)"
-            parameters[name] = values
-    return where, parameters
+    columns = _OF_QUESTIONS | _OF_PATHS
+    return _where(chosen, columns), {name: list(values) for name in columns if (values := getattr(chosen, name))}
+
+
+def _where(chosen: QueueFilter, columns: Mapping[str, str]) -> str:
+    return "".join(f" AND {column} = ANY(%({name})s)" for name, column in columns.items() if getattr(chosen, name))
 
 
 def fetch(sql: str, parameters: dict[str, Any]) -> list[Any]:
