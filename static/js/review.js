@@ -92,6 +92,7 @@
     // a page loaded again, and a sign-in on the way, come back to what is on the screen
     history.replaceState(null, "", place().querySelector("[data-address]")?.dataset.address || next);
     ahead = place().querySelector("#keep") ? ahead : "";
+    tell();
     arrived();
     (place().querySelector("[data-focus]") || document.getElementById("item-h"))?.focus();
     const said = place().querySelector("[data-announce]");
@@ -133,13 +134,16 @@
   // --- active time: the page is seen, and someone did something in the last 30 seconds
   let active = 0, total = 0, last = Date.now(), moved = Date.now(), beat = Date.now();
   for (const name of ["keydown", "pointermove", "pointerdown", "wheel", "scroll"]) addEventListener(name, () => { moved = Date.now(); }, { passive: true });
+  const tell = () => {
+    const clock = place().querySelector("[data-clock]");
+    if (clock) clock.textContent = `${Math.floor(total / 60_000)} min active`;
+  };
   setInterval(() => {
     const now = Date.now(), passed = now - last;
     last = now;
     if (document.visibilityState !== "visible" || now - moved > IDLE) return;
     active += passed; total += passed;
-    const clock = place().querySelector("[data-clock]");
-    if (clock) clock.textContent = `${Math.floor(total / 60_000)} min active`;
+    tell();
     if (alive && now - beat > 60_000) { beat = now; fetch(alive, { method: "POST", headers: { "X-CSRFToken": cookie() } }).catch(() => {}); }
   }, 1_000);
 
