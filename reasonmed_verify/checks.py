@@ -11,6 +11,7 @@ from typing import Literal
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from reasonmed_verify.certificate import CertificateError, read_certificate
 from reasonmed_verify.manifest import (
     MANIFEST,
     SIDECARS,
@@ -58,6 +59,7 @@ def check_folder(folder: Path, *, key: Ed25519PublicKey | None = None, record: s
         yield Finding("ok", f"root {manifest.root} over {len(manifest.sets)} sets of {manifest.records:,} records")
     else:
         yield _problem(MANIFEST, "its root is not the one over its sets")
+    yield from _certificate(folder, manifest, key)
 
 
 def _signature(folder: Path, manifest: Manifest, key: Ed25519PublicKey | None) -> Finding:
@@ -80,6 +82,14 @@ def _signature(folder: Path, manifest: Manifest, key: Ed25519PublicKey | None) -
     if key is not None:
         return Finding("ok", said)
     return Finding("note", f"{said}; compare this key id with the one the publisher names, or give --key")
+
+
+def _certificate(folder: Path, manifest: Manifest, key: Ed25519PublicKey | None) -> Iterator[Finding]:
+    try:
+        if found := read_certificate(folder, manifest, key=key):
+            yield Finding("ok", f"certificate signed by the key {found.signed_by}: {found.sentence}")
+    except CertificateError as error:
+        yield Finding("problem", str(error))
 
 
 def _file(folder: Path, file: File) -> Iterator[Finding]:

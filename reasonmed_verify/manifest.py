@@ -14,7 +14,9 @@ from reasonmed_verify.records import record_bytes
 
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"
-SIDECARS = frozenset({MANIFEST, SIGNATURE, "certificate.json", "certificate.sig"})  # not in the list of files
+CERTIFICATE = "certificate.json"  # added when the export is published
+CERTIFICATE_SIGNATURE = "certificate.sig"
+SIDECARS = frozenset({MANIFEST, SIGNATURE, CERTIFICATE, CERTIFICATE_SIGNATURE})  # not in the list of files
 SCHEMA = "reasonmed-export/1"
 HASH = "rfc6962-sha256"
 MAX_BYTES = 64 * 1024 * 1024

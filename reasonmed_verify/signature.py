@@ -103,7 +103,7 @@ def _parse(raw: bytes) -> Signature:
     try:
         found = json.loads(raw)
         made = Signature(**{name: str(found[name]) for name in Signature.__annotations__})
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise SignatureError("is no signature file") from error
     if made.schema != SCHEMA or not _TIME.fullmatch(made.signed_at):
         raise SignatureError(f"is not of the form {SCHEMA}")

@@ -290,7 +290,7 @@ def test_a_missing_file_is_told_once(tmp_path, verify, name):
 def test_a_file_too_many_is_told(tmp_path, verify, name):
     """A loader finds files by pattern. Hidden ones, as git and hubs leave them, are no matter."""
     make_export(tmp_path / "x")
-    for extra in (name, ".gitattributes", ".cache/x.lock", "certificate.json"):
+    for extra in (name, ".gitattributes", ".cache/x.lock"):
         (tmp_path / "x" / extra).parent.mkdir(exist_ok=True)
         (tmp_path / "x" / extra).write_text("")
 
@@ -454,6 +454,95 @@ def test_a_record_of_a_false_root_is_not_proven(tmp_path, verify):
     save(tmp_path / "x", manifest, KEY)
 
     assert any("is not proven" in p for p in verify(tmp_path / "x", "--record", "3")[1])
+
+
+# --- a certificate beside it
+
+
+def certify(folder: Path, key=KEY, **changes) -> None:
+    root = json.loads((folder / "manifest.json").read_text())["merkle"]["root"]
+    said = {
+        "schema": "reasonmed-certificate/1",
+        "root": root,
+        "sentence": "At most 1 % …\x1b[2J",
+        "drawn": 299,
+    } | changes
+    data = json.dumps(said).encode()
+    (folder / "certificate.json").write_bytes(data)
+    (folder / "certificate.sig").write_bytes(key.sign(data, file="certificate.json"))
+
+
+def test_a_certificate_of_these_records_is_told(tmp_path, verify):
+    make_export(tmp_path / "x")
+    certify(tmp_path / "x")
+
+    for arguments in ((), ("--key", KEY.public)):
+        code, problems, said = verify(tmp_path / "x", *arguments)
+        assert (code, problems) == (0, [])
+        assert said[-1] == f"ok      certificate signed by the key {KEY.id}: At most 1 % …?[2J"
+
+
+def test_with_a_key_a_certificate_may_stand_beside_an_unsigned_manifest_only_as_a_problem(tmp_path, verify):
+    make_export(tmp_path / "x", key=None)
+    certify(tmp_path / "x")
+
+    assert verify(tmp_path / "x")[1] == [
+        f"certificate.sig: was made with the key {KEY.id}, which is not the manifest's"
+    ]
+    assert verify(tmp_path / "x", "--key", KEY.public)[1] == ["manifest.sig: is missing: this export is not signed"]
+
+
+def of_other_records(folder):
+    certify(folder, root="0" * 64)
+
+
+def by_someone_else(folder):
+    certify(folder, key=OTHER)
+
+
+def of_another_form(folder):
+    certify(folder, schema="other")
+
+
+def not_signed(folder):
+    certify(folder)
+    (folder / "certificate.sig").unlink()
+
+
+def signature_alone(folder):
+    certify(folder)
+    (folder / "certificate.json").unlink()
+
+
+def better_words(folder):
+    certify(folder)
+    path = folder / "certificate.json"
+    path.write_bytes(path.read_bytes().replace(b"1 %", b"0 %"))
+
+
+def signature_of_the_manifest(folder):
+    certify(folder)
+    (folder / "certificate.sig").write_bytes((folder / "manifest.sig").read_bytes())
+
+
+def no_object(folder):
+    (folder / "certificate.json").write_bytes(b"[]")
+    (folder / "certificate.sig").write_bytes(KEY.sign(b"[]", file="certificate.json"))
+
+
+@pytest.mark.parametrize("forge", [
+    of_other_records, by_someone_else, of_another_form, not_signed, signature_alone, better_words,
+    signature_of_the_manifest, no_object,
+], ids=lambda forge: forge.__name__)  # fmt: skip
+@pytest.mark.parametrize("arguments", [(), ("--key", KEY.public)], ids=["", "key"])
+def test_a_certificate_that_does_not_stand_for_it_is_refused(tmp_path, verify, forge, arguments):
+    make_export(tmp_path / "x")
+    forge(tmp_path / "x")
+
+    code, problems, _ = verify(tmp_path / "x", *arguments)
+
+    assert (code, len(problems)) == (1, 1)
+    assert problems[0].startswith("certificate.")
 
 
 # --- the command
