@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
-from django.db.models import F, QuerySet, Value
+from django.db.models import F, Q, QuerySet, Subquery, Value
 from django.db.models.expressions import RawSQL
 from django.db.models.functions import Substr
 
 from apps.questions.models import LETTERS
 from apps.reasoning.layout import Layout
-from apps.reasoning.models import Label, Origin, PathLabel, Run, Verdict, VerdictSource
+from apps.reasoning.models import Label, Origin, PathLabel, ReasoningPath, Run, Verdict, VerdictSource
 
 MARKS = ("off_key", "no_answer", "truncated", "overridden", "disputed", "contradiction")
 
@@ -83,15 +83,25 @@ def search_paths(run: Run, wanted: PathFilter) -> QuerySet[PathLabel]:
     }
     rows = rows.filter(**{name: value for name, value in simple.items() if value})
     if wanted.origin in (Origin.REFINED, Origin.REGENERATED):
-        rows = rows.filter(path__run=run)  # said for the index: they always are of the run itself
+        rows = _from_first_rewritten(rows, run, wanted.origin)
     if wanted.no_answer:
         rows = rows.filter(path__answer="")
     if wanted.off_key:
         key = Substr(Value(LETTERS), F("question__key") + 1, 1)
         rows = rows.exclude(path__answer="").exclude(path__answer=key)
+        if wanted.label == Label.CORRECT:  # what is then so anyway, said because indexes know it
+            rows = rows.filter(Q(contradiction=True) | Q(overridden=True))
     if wanted.reason:
         rows = rows.filter(path__in=RawSQL(_SAYING, [run.pk, wanted.reason]))  # noqa: S611 - parameters are bound
     return rows
+
+
+def _from_first_rewritten(rows: QuerySet[PathLabel], run: Run, origin: str) -> QuerySet[PathLabel]:
+    """Says what is so anyway, for the planner: such paths are the run's own, and none comes before the first of them
+    (in a merge of both tables, a million labels of generated paths do)."""
+    made = ReasoningPath.objects.filter(run=run, origin=origin)
+    first = made.order_by("pk").values("pk")[:1]
+    return rows.filter(path__run=run, path_id__gte=Subquery(first))
 
 
 def judge_reasons(run: Run, labels: list[PathLabel]) -> dict[int, str]:
