@@ -7,7 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
@@ -16,7 +16,7 @@ from django.utils import timezone
 from apps.questions.models import Project
 from apps.reasoning.models import ReasoningPath
 from apps.review.models import Claim, ClaimState, QueueItem, QueueState, ReviewQueue
-from apps.review.queues.build import Gold
+from apps.review.queues.build import Gold, build_queue
 from apps.review.queues.claims import claim_next
 from apps.review.queues.flags import flag_question
 from apps.review.queues.said import Said
@@ -68,6 +68,8 @@ def test_what_belongs_to_another_kind_is_ignored(world: World, curator: Client) 
         ({"name": ""}, "name", "Give the queue a name."),
         ({"run": "nothing"}, "run", "Choose one of the runs listed."),
         ({"size": 0}, "size", "greater than or equal to 1"),
+        ({"size": 20_001}, "size", "make_queue makes larger"),
+        ({"size": 2_001, "whole_questions": "on"}, "size", "At most 2,000 whole questions"),
         ({"kind": "stratified"}, "by", "Name what to stratify by"),
         ({"kind": "stratified", "by": ["label"], "whole_questions": "on"}, "by", "Label differs within a question"),
         ({"kind": "stratified", "by": ["tier"], "size": 1}, "size", "strata need at least"),
@@ -103,6 +105,22 @@ def test_a_second_click_makes_no_second_queue(world: World, curator: Client) -> 
     assert answer.status_code == 422
     assert "If you pressed the button twice, it is made" in answer.text
     assert ReviewQueue.objects.count() == 1
+
+
+def test_a_second_click_at_the_same_moment_is_told_too(
+    world: World, curator: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the look at the names and the insert of this request, the other one's queue was committed."""
+
+    def make_first(**fields: Any) -> ReviewQueue:
+        theirs = build_queue(**fields)
+        with transaction.atomic():
+            return ReviewQueue.objects.create(project=theirs.project, run=theirs.run, name=theirs.name, plan={})
+
+    monkeypatch.setattr("apps.review.curate.views.build_queue", make_first)
+    answer = curator.post(NEW, form(world))
+    assert answer.status_code == 422
+    assert "was made this moment" in answer.context["form"].errors["name"][0]
 
 
 def test_a_preview_tells_and_writes_nothing(world: World, curator: Client) -> None:

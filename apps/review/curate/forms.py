@@ -18,7 +18,8 @@ from apps.review.models import ReviewQueue
 from apps.review.queues.build import Gold, settled_gold
 from apps.review.queues.plans import PlanError, SamplingPlan, mix, parse_plan
 
-MOST = 20_000  # items a page makes; larger queues are made by the command, which may take its time
+MOST = 20_000  # paths that the page draws; larger queues are made by the command, which may take its time
+MOST_QUESTIONS = 2_000  # with all their paths
 RUNS_TO_CHOOSE = 200
 PROBABILITY = ("random", "stratified")
 FILTERS = ("benchmarks", "tiers", "generators", "labels")
@@ -51,7 +52,8 @@ class QueueForm(forms.Form):
         error_messages={"required": "Give the queue a name."},
     )  # fmt: skip
     kind = forms.ChoiceField(choices=[(k, w) for k, (w, _) in KINDS.items()], widget=forms.RadioSelect, label="Plan")
-    size = forms.IntegerField(min_value=1, max_value=MOST, label="Size", help_text="Paths; questions where whole ones are drawn.")  # fmt: skip
+    size = forms.IntegerField(
+        min_value=1, max_value=MOST, error_messages={"max_value": "At most %(limit_value)s paths here; manage.py make_queue makes larger queues."}, label="Size", help_text="Paths; questions where whole ones are drawn.")  # fmt: skip
     seed = forms.IntegerField(min_value=0, max_value=2**63 - 1, label="Seed", help_text="The same again draws the same.")  # fmt: skip
     by = Many("Strata", list(TRAITS.items()))
     allocation = forms.ChoiceField(
@@ -114,6 +116,12 @@ class QueueForm(forms.Form):
         if not set(self.errors) - {"name", "role", "reviewers"}:
             try:
                 self.plan = parse_plan(plan_of(said))
+                if takes_questions(self.plan) and self.plan.size > MOST_QUESTIONS:
+                    self.plan = None
+                    self.add_error(
+                        "size",
+                        f"At most {MOST_QUESTIONS:,} whole questions here; manage.py make_queue makes larger queues.",
+                    )
             except PlanError as error:
                 for line in str(error).splitlines():
                     self.add_error(field_of(line), reader_words(line))
@@ -202,6 +210,11 @@ def reader_words(line: str) -> str:
     words = re.sub(r"^(plan: )?(Value error, )?", "", line)
     words = re.sub(r"^[\w. ]+: (?=\S)", "", words)
     return words[:1].upper() + words[1:]
+
+
+def takes_questions(plan: SamplingPlan) -> bool:
+    """Whether its size counts questions, each with all its paths."""
+    return plan.whole_questions or plan.kind == "tier_flip"
 
 
 def _named_in(line: str) -> str | None:

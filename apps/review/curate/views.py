@@ -14,7 +14,7 @@ from django.views.decorators.vary import vary_on_headers
 
 from apps.questions.access import CURATOR, project_of, role_required
 from apps.reasoning.models import Run
-from apps.review.curate.forms import QueueForm, field_of, practice_gold, reader_words
+from apps.review.curate.forms import QueueForm, field_of, practice_gold, reader_words, takes_questions
 from apps.review.curate.plan_words import SECONDS_AN_ITEM, Forecast, forecast, plan_in_words, stored_plan
 from apps.review.curate.selectors import (
     LISTED,
@@ -160,7 +160,7 @@ def _preview(form: QueueForm) -> Shown | None:
         settled = len(settled_gold(run)) if plan.gold_share else 0
         found = preview_plan(run=run, plan=plan)
         overlap = int(form.cleaned_data.get("overlap") or 1)
-        units = found.questions if plan.whole_questions or plan.kind == "tier_flip" else found.size
+        units = found.questions if takes_questions(plan) else found.size
         short = 0 < units < plan.size and plan.kind != "paths"
         return Shown(plan_in_words(plan), forecast(plan, found, settled=settled, overlap=overlap), short)
     except PlanError as error:
