@@ -2,22 +2,24 @@
 PYTHON ?= python3
 VENV := .venv
 PY := $(VENV)/bin/python
-QUICK := not slow and not browser and not faults and not engine
-REST := (slow or faults) and not browser and not engine
+QUICK := not slow and not browser and not faults and not engine and not storm
+REST := (slow or faults) and not browser and not engine and not storm
 ENGINE := .venv-engine
 TORCH ?= torch==2.13.0
 COMPILE := $(VENV)/bin/uv pip compile -q --generate-hashes --no-emit-index-url --no-header --python-version 3.11
 
-.PHONY: help setup demo stop test test-all engine-setup test-engine lint bench screens lock
+.PHONY: help setup demo stop test test-all test-faults engine-setup test-engine lint bench screens lock
 
 help:
 	@echo "make demo      the workbench with a sample run, on http://127.0.0.1:$${PORT:-8000}"
 	@echo "make stop      stop the private PostgreSQL (the demo stops its own)"
 	@echo "make test      quick tests; make test-all: with browser, kills, Redis and RabbitMQ"
+	@echo "make test-faults   100 times kill -9 over all parts while runs go on, about 8 minutes"
 	@echo "make test-engine   against the real vLLM on the CPU (3 GB in $(ENGINE), made once by make engine-setup)"
 	@echo "make lint      ruff, mypy, missing migrations"
 	@echo "make bench     benchmarks; results on the terminal"
 	@echo "make screens   pictures of the pages of a running demo, into docs/screens"
+	@echo "make bench-full    the full 195 k questions filled (minutes, 12 GB under var/) and every page measured; then docs/benchmarks.md"
 	@echo "make setup     the environment in $(VENV); make lock: lock the dependencies again"
 
 setup: $(VENV)/.locked
@@ -40,6 +42,9 @@ test: setup
 test-all: test
 	$(PY) -m pytest -q -m "$(REST)"
 	$(PY) -m pytest -q -m "browser and not engine"  # apart: the browser's driver keeps an event loop running
+
+test-faults: setup
+	$(PY) -m pytest -q -s -m storm
 
 engine-setup: setup $(ENGINE)/.locked
 
@@ -64,6 +69,9 @@ bench: setup
 
 screens: setup
 	$(PY) -m tests.browser.screens
+
+bench-full: setup
+	$(PY) -m tests.bench.full
 
 lock: setup
 	$(COMPILE) requirements/base.in -o requirements/base.txt

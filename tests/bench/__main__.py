@@ -11,6 +11,7 @@ from typing import Any
 import psutil
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "benchmarks.md"
+FULL_SIZE = "## The full size"  # the section that tests.bench.full writes
 INTRODUCTION = """\
 # Benchmarks
 
@@ -65,6 +66,9 @@ def main() -> None:
     engine = VLLM + (table("vLLM", vllm) if vllm else "Not measured: vLLM was not set up (`make engine-setup`).\n")
     parts = [lanes, f"## A whole run\n\n{run}", f"## Import\n\n{imported}", engine, GPU]
     PAGE.parent.mkdir(exist_ok=True)
+    kept = PAGE.read_text(encoding="utf-8").partition(FULL_SIZE)[1:] if PAGE.exists() else ()
+    if any(kept):  # what `make bench-full` wrote
+        parts.append("".join(kept))
     PAGE.write_text(introduction + "\n".join(parts), encoding="utf-8")
     print(PAGE.read_text(encoding="utf-8"))
 
