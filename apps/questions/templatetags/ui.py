@@ -49,6 +49,10 @@ NAV = (
         "Review",
         {
             "review_home",
+            "practice",
+            "practice_item",
+            "practice_judge",
+            "practice_next",
             "review_work",
             "review_item",
             "review_sitting",
