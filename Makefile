@@ -8,7 +8,7 @@ ENGINE := .venv-engine
 TORCH ?= torch==2.13.0
 COMPILE := $(VENV)/bin/uv pip compile -q --generate-hashes --no-emit-index-url --no-header --python-version 3.11
 
-.PHONY: help setup demo stop test test-all test-faults engine-setup test-engine lint bench screens lock
+.PHONY: help setup demo stop test test-all test-faults engine-setup test-engine lint bench bench-full screens lock
 
 help:
 	@echo "make demo      the workbench with a sample run, on http://127.0.0.1:$${PORT:-8000}"
