@@ -13,7 +13,9 @@ from django.urls import reverse
 
 from apps.exports.services import build_queued_exports, create_export
 from apps.reasoning.models import ReasoningPath, Run, RunQuestion, Verdict
+from apps.review.comments.services import add_comment
 from apps.review.models import QuestionFlag, ReviewQueue
+from apps.review.models_records import Comment
 from apps.review.queues.build import build_queue
 from apps.review.queues.flags import flag_question
 from apps.review.queues.plans import parse_plan
@@ -36,6 +38,13 @@ REVIEW = READ | {"consumer": 403}
 CURATE = REVIEW | {"clinician": 403, "adjudicator": 403}
 SETTLE = REVIEW | {"clinician": 403, "curator": 403}
 KEY = "8f0cf9f6-3c5e-4c57-9a3c-5a8f4b1f9d10"
+RECORD = "/runs/{run}/questions/{uid}/records/{slot}"
+JOINT = {
+    "axes": {"correctness": False, "coherence": True, "factuality": True},
+    "reason": "Wrong drug.",
+    "idempotency_key": KEY,
+    "paths": [{"path": 2**62}],
+}
 JUDGE = {"token": KEY, "idempotency_key": KEY, "label": "error", "reasons": ["wrong_fact"]}
 
 
@@ -44,6 +53,10 @@ def answers(roles: dict[str, int], status: int) -> dict[str, int]:
     return {who: status if code == 200 else code for who, code in roles.items()}
 
 
+QUERY = {
+    "/runs/{run}/paths/{path_id}/override-preview": "?label=error",
+    "/runs/{run}/paths/{path_id}/same-claim": "?sentence=1",
+}
 # (method, path in the API) → body, what each kind of person gets
 MATRIX = {
     ("get", "/questions"): (None, READ),
@@ -83,6 +96,35 @@ MATRIX = {
     ("post", "/queue-items/{item_id}/release"): ({}, CURATE),
     ("get", "/question-flags"): (None, SETTLE),
     ("post", "/question-flags/{flag_id}/resolve"): ({"uphold": True}, SETTLE),
+    ("post", "/queues/preview"): ({"run": "sample", "plan": {"size": 3}}, CURATE),
+    ("post", "/queues"): ({"run": "sample", "name": "new", "plan": {"size": 3}}, answers(CURATE, 201)),
+    ("post", "/questions/{uid}/flags"): ({"kind": "ambiguous"}, answers(REVIEW, 201)),
+    ("get", "/questions/{uid}/comments"): (None, REVIEW),
+    ("post", "/questions/{uid}/comments"): ({"text": "Sure?"}, answers(REVIEW, 201)),
+    ("post", "/comments/{comment_id}/resolve"): ({"resolved": True}, REVIEW),
+    ("get", "/mentions"): (None, REVIEW),
+    ("post", "/mentions/seen"): ({}, REVIEW),
+    ("get", "/runs/{run}/questions/{uid}/records"): (None, READ),
+    ("get", RECORD): (None, READ),
+    ("post", RECORD + "/accept"): ({"content_hash": "0" * 64}, answers(REVIEW, 409)),
+    ("get", RECORD + "/return"): (None, REVIEW),
+    ("post", RECORD + "/return"): ({"again": "response", "reason": "Too short."}, answers(REVIEW, 201)),
+    ("get", RECORD + "/exclude"): (None, REVIEW),
+    ("post", RECORD + "/exclude"): ({"reason": "Unsafe."}, answers(REVIEW, 201)),
+    ("post", RECORD + "/withdraw"): ({}, answers(REVIEW, 422)),
+    ("post", "/runs/{run}/questions/{uid}/tier/preview"): ({"tier": "difficult"}, REVIEW),
+    ("post", "/runs/{run}/questions/{uid}/tier"): ({"tier": "difficult", "reason": "Hard."}, answers(REVIEW, 201)),
+    ("post", "/runs/{run}/questions/{uid}/choice/preview"): ({"paths": [0]}, answers(REVIEW, 422)),
+    ("post", "/runs/{run}/questions/{uid}/choice"): ({"paths": [0], "reason": "Better."}, answers(REVIEW, 422)),
+    ("post", "/runs/{run}/paths/{path_id}/response/preview"): ({"text": "No answer."}, answers(REVIEW, 422)),
+    ("post", "/runs/{run}/paths/{path_id}/response"): ({"text": "No answer.", "reason": "So."}, answers(REVIEW, 422)),
+    ("get", "/runs/{run}/stale"): (None, REVIEW),
+    ("get", "/runs/{run}/stale/estimate"): (None, REVIEW),
+    ("post", "/runs/{run}/stale/confirm"): ({"all": True}, CURATE),
+    ("get", "/runs/{run}/paths/{path_id}/same-claim"): (None, REVIEW),
+    ("post", "/runs/{run}/joint-verdicts/preview"): ({"paths": [{"path": 2**62}]}, answers(REVIEW, 404)),
+    ("post", "/runs/{run}/joint-verdicts"): (JOINT, answers(REVIEW, 404)),
+    ("get", "/agreement"): (None, REVIEW),
     ("get", "/runs/{run}/disputed"): (None, SETTLE),
     ("post", "/runs/{run}/paths/{path_id}/adjudicate"): ({"idempotency_key": KEY, "label": "error", "comment": "No."}, answers(SETTLE, 201)),
 }  # fmt: skip
@@ -99,7 +141,8 @@ def ids(settings, tmp_path):
     other = RunQuestion.objects.filter(run=run).exclude(question=path.question_id).get()
     flag = flag_question(question=other.question, project=run.project, reviewer=make_user(), kind="key_wrong")
     item = queue.items.filter(path=path).get()
-    queues = {"queue_id": queue.pk, "item_id": item.pk, "flag_id": flag.pk}
+    comment = add_comment(project=run.project, question=path.question, author=make_user(), text="Look.")
+    queues = {"queue_id": queue.pk, "item_id": item.pk, "flag_id": flag.pk, "comment_id": comment.pk, "slot": 1}
     return queues | {
         "run": run.name,
         "uid": path.question.uid,
@@ -118,7 +161,7 @@ def person(role: str) -> Client:
 
 
 def ask(client: Client, method: str, path: str, ids: dict, body):
-    url = "/api/v1" + path.format(**ids) + ("?label=error" if path.endswith("preview") else "")
+    url = "/api/v1" + path.format(**ids) + QUERY.get(path, "")
     return client.get(url) if method == "get" else getattr(client, method)(url, body, content_type="application/json")
 
 
@@ -150,11 +193,12 @@ def test_what_another_project_has_is_not_there(ids, method, path):
     for run in ReasoningPath.objects.get(pk=ids["path_id"]).question.in_runs.all():
         run.run.project = stranger
         run.run.save()
-        if path == "/questions/{uid}":
+        if path.startswith("/questions/{uid}"):
             run.benchmark.project = stranger
             run.benchmark.save()
     ReviewQueue.objects.update(project=stranger)
     QuestionFlag.objects.update(project=stranger)
+    Comment.objects.update(project=stranger)
 
     response = ask(person("admin"), method, path, ids, MATRIX[method, path][0])
 

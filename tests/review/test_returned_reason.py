@@ -83,6 +83,7 @@ def test_the_summariser_reads_why_its_summary_was_sent_back(kept: Selection) -> 
 
 
 def test_every_return_is_read_the_latest_first(kept: Selection) -> None:
+    assert kept.path
     send_back(kept, "Too short.")
     Response.objects.create(run=kept.run, path=kept.path, revision=2, text="Longer.", answer=kept.question.key_letter)
     send_back(kept, "Too long now.")
