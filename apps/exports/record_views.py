@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from uuid import uuid4
 
+from django.contrib.auth.models import User
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
+from django.urls import reverse
 from django.views.decorators.http import require_safe
 
 from apps.exports.records import TITLES, VARIANTS, make_record
@@ -20,6 +22,7 @@ from apps.reasoning.text import split_stem
 from apps.reasoning.views.desk import desk_of
 from apps.review.models_records import RecordDecision
 from apps.review.records.decisions import Record
+from apps.review.screen.settings import settings_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +56,7 @@ def record(request: HttpRequest, run_id: int, uid: str, slot: int) -> HttpRespon
     )
     decision = RecordDecision.objects.filter(run=desk.run, path=view.path, current=True).select_related("by").first()
     lineage = steps(desk, selection, view, response)
+    assert isinstance(request.user, User)
     context = {
         "desk": desk,
         "run": desk.run,
@@ -65,6 +69,9 @@ def record(request: HttpRequest, run_id: int, uid: str, slot: int) -> HttpRespon
         "record": text,
         "decided": Record(desk.run, desk.question, selection, view.path, response, decision),
         "key": uuid4(),
+        "settings": settings_of(request.user),
+        "previous_record": neighbour(desk, slot, back=True),
+        "next_record": neighbour(desk, slot),
         "json": json.dumps(text, ensure_ascii=False, indent=1) if text else "",
         "variant": chosen,
         "variants": [(v, TITLES[v]) for v in VARIANTS],
@@ -72,6 +79,19 @@ def record(request: HttpRequest, run_id: int, uid: str, slot: int) -> HttpRespon
         "simulated": sorted({step.call.stage for step in lineage if step.call and step.call.simulated}),
     }
     return render(request, "exports/record.html", context)
+
+
+def neighbour(desk: Desk, slot: int, *, back: bool = False) -> str:
+    """The address of the record behind this one (or before it) in the run, by question and slot; "" at the end."""
+    here = [s.slot for s in desk.selections if s.path_id and (s.slot < slot if back else s.slot > slot)]
+    if here:
+        return reverse("record", args=(desk.run.pk, desk.question.uid, max(here) if back else min(here)))
+    kept = Selection.objects.filter(run=desk.run, current=True, path__isnull=False)
+    place = desk.question.pk
+    others = kept.filter(question_id__lt=place) if back else kept.filter(question_id__gt=place)
+    order = ("-question_id", "-slot") if back else ("question_id", "slot")
+    found = others.order_by(*order).values_list("question__uid", "slot").first()
+    return reverse("record", args=(desk.run.pk, *found)) if found else ""
 
 
 def steps(desk: Desk, selection: Selection, view: PathView, response: Response | None) -> list[Step]:

@@ -9,6 +9,7 @@ from django.urls import reverse
 from playwright.sync_api import expect
 
 from apps.reasoning.models import RunQuestion
+from apps.review.models import ReviewSettings
 from apps.review.models_records import RecordDecision
 from tests.browser.conftest import Reader
 from tests.pages.conftest import World
@@ -50,4 +51,54 @@ def test_a_record_is_accepted_and_the_claim_shown_together(world: World, reader:
         page.locator("[name=paths]").nth(place).check()
         expect(page.locator("#shown .change")).to_contain_text(errors)
         assert person.barriers() == []
+    assert person.complaints == []
+
+
+def test_records_are_decided_by_single_keys(world: World, reader: Callable[..., Reader]) -> None:
+    person = reader(world.clinician)
+    page = person.page
+    first, second = (reverse("record", args=(world.run.pk, world.row.question.uid, slot)) for slot in (1, 2))
+    person.open(first)
+    page.keyboard.press("j")
+    page.wait_for_url("**" + second)
+    page.keyboard.press("k")
+    page.wait_for_url("**" + first)
+    page.keyboard.press("?")
+    expect(page.locator("dialog#keys")).to_be_visible()
+    assert person.barriers() == []
+    page.keyboard.press("a")  # nothing while the list is open
+    page.keyboard.press("Escape")
+    expect(page.locator("dialog#keys")).to_be_hidden()
+    assert not RecordDecision.objects.exists()
+    page.keyboard.press("a")
+    expect(page.locator(".pagehead .chip--correct")).to_have_text("Accepted")
+    page.keyboard.press("t")
+    page.wait_for_url("**/change/return/?slot=1")
+    page.go_back()
+    page.keyboard.press("x")
+    page.wait_for_url("**/change/exclude/?slot=1")
+    page.focus("#f-reason")
+    page.keyboard.type("a text with a, t, x, j and k?")
+    assert page.input_value("#f-reason") == "a text with a, t, x, j and k?"
+    assert RecordDecision.objects.count() == 1
+    assert person.complaints == []
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_single_keys_do_nothing_where_a_person_switched_them_off(
+    world: World, reader: Callable[..., Reader], width: int
+) -> None:
+    ReviewSettings.objects.create(user=world.clinician, single_keys=False)
+    person = reader(world.clinician, width=width)
+    page = person.page
+    person.open(reverse("record", args=(world.run.pk, world.row.question.uid, 1)))
+    address = page.url
+    for key in "atxjk":
+        page.keyboard.press(key)
+    page.keyboard.press("?")
+    expect(page.locator("dialog#keys")).to_contain_text("switched single keys off")
+    assert person.barriers() == []
+    assert not person.wider_than_screen()
+    assert page.url == address
+    assert not RecordDecision.objects.exists()
     assert person.complaints == []
