@@ -89,7 +89,10 @@ def search_run_questions(run: Run, wanted: QuestionFilter) -> QuerySet[RunQuesti
     rows = RunQuestion.objects.filter(run=run).select_related("question", "benchmark")
     rows = rows.filter(**_question_conditions(wanted, "question__"))
     if wanted.benchmark:
-        rows = rows.filter(benchmark__in=Benchmark.objects.filter(slug=wanted.benchmark))
+        # its id, not a subquery: only so the planner knows how many questions it has
+        rows = rows.filter(
+            benchmark__in=list(Benchmark.objects.filter(slug=wanted.benchmark).values_list("pk", flat=True))
+        )
     if wanted.tier:
         rows = rows.filter(tier=wanted.tier)
     if wanted.errors:

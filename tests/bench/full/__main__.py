@@ -29,7 +29,7 @@ def main() -> None:
 
     if given.part:  # in a process of its own: for one size
         use_database(f"bench_full_{given.questions}")
-        print(json.dumps(measure(given.part, given.only)))
+        print(json.dumps(measure(given)))
         return
     sizes = (given.small, given.questions)
     with said():
@@ -40,7 +40,7 @@ def main() -> None:
         figures = found.setdefault(str(size), {})
         figures |= report.sizes(f"bench_full_{size}") | ({"fill_s": round(spent[size])} if spent[size] else {})
         for part in given.parts:
-            figures[part] = in_process(part, size, given.only)
+            figures[part] = in_process(part, size, given)
             if given.only:
                 print(json.dumps(figures[part], indent=1))
     if not given.only:
@@ -59,23 +59,29 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--drop", action="store_true", help="drop both databases at the end")
     parser.add_argument("--parts", nargs="*", choices=PARTS, default=PARTS)
     parser.add_argument("--only", default="", help="pages whose name holds this; prints, writes nothing")
+    parser.add_argument("--requests", type=int, default=40, help="of each page")
     parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
-def in_process(part: str, size: int, only: str) -> Any:
+def in_process(part: str, size: int, given: argparse.Namespace) -> Any:
     """Measured in a new process, so that one part's memory and caches do not reach the next."""
-    words = [sys.executable, "-m", "tests.bench.full", "--part", part, "--questions", str(size), "--only", only]
+    words = [sys.executable, "-m", "tests.bench.full", "--part", part, "--questions", str(size)]
+    words += ["--only", given.only, "--requests", str(given.requests)]
     return json.loads(subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout)
 
 
-def measure(part: str, only: str) -> list[dict[str, Any]]:
+def measure(given: argparse.Namespace) -> list[dict[str, Any]]:
     from tests.bench.full import making, measure, pages, review
 
-    if part == "making":
+    if given.part == "making":
         return making.measure_making()
     with measure.quiet():
-        timings = review.measure_review() if part == "review" else pages.measure_pages(only)
+        timings = (
+            review.measure_review(given.requests)
+            if given.part == "review"
+            else pages.measure_pages(given.only, given.requests)
+        )
     return [timing.as_json() for timing in timings]
 
 

@@ -46,7 +46,7 @@ def fill(questions: int) -> Run:
     people = {name: _person(name, role) for name, role in PEOPLE.items()}
     run = _run(people["carla"])
     queue = _queue(run, min(JUDGED, questions * 2))
-    values = {
+    values: dict[str, Any] = {
         "run": run.pk,
         "project": run.project_id,
         "queue": queue.pk,

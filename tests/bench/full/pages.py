@@ -12,27 +12,27 @@ from django.urls import reverse
 
 from apps.reasoning.models import Label, PathLabel, ReasoningPath, Run, RunQuestion, Selection
 from tests.bench.full.fill import RUN
-from tests.bench.full.measure import REQUESTS, WARM, Timing, client_of, measure_page, timed
-
-OVERRIDES = 60
+from tests.bench.full.measure import WARM, Timing, client_of, measure_page, timed
 
 
-def measure_pages(only: str = "") -> list[Timing]:
+def measure_pages(only: str, requests: int) -> list[Timing]:
     """A line a page; `only`: those whose name holds it."""
     run, rng = Run.objects.get(name=RUN), random.Random(5)
     client = client_of("carla")
-    found = [measure_page(name, client, addresses) for name, addresses in pages(run, rng) if only in name]
+    found = [
+        measure_page(name, client, addresses) for name, addresses in pages(run, rng, WARM + requests) if only in name
+    ]
     if only in "agreement, computed anew":
-        found.append(measure_page("agreement, computed anew", client, anew(reverse("agreement"))))
+        found.append(measure_page("agreement, computed anew", client, anew(reverse("agreement"), WARM + requests)))
     if only in "override: save":
-        found.append(measure_override(run, client_of("tess")))
+        found.append(measure_override(run, client_of("tess"), requests))
     return found
 
 
-def pages(run: Run, rng: random.Random) -> Iterator[tuple[str, Iterator[str]]]:
+def pages(run: Run, rng: random.Random, times: int) -> Iterator[tuple[str, Iterator[str]]]:
     questions = RunQuestion.objects.filter(run=run)
     last = questions.order_by("-question_id").values_list("question_id", flat=True)[0]
-    drawn = [rng.randint(1, last) for _ in range(WARM + REQUESTS)]
+    drawn = [rng.randint(1, last) for _ in range(times)]
     uids = dict(questions.filter(question__in=drawn).values_list("question", "question__uid"))
     kept = dict(Selection.objects.filter(run=run, question__in=drawn, slot=1).values_list("question", "path"))
     listed, paths = reverse("questions"), reverse("paths")
@@ -41,7 +41,7 @@ def pages(run: Run, rng: random.Random) -> Iterator[tuple[str, Iterator[str]]]:
         return iter([make(number) for number in drawn])
 
     def same(address: str) -> Iterator[str]:
-        return iter([address] * (WARM + REQUESTS))
+        return iter([address] * times)
 
     yield "overview", same(reverse("overview"))
     yield "run", same(reverse("run", args=(run.pk,)))
@@ -135,22 +135,22 @@ DEEP_PATHS = {
 }
 
 
-def anew(address: str) -> Iterator[str]:
+def anew(address: str, times: int) -> Iterator[str]:
     """The same address, with nothing kept from the request before."""
-    while True:
+    for _ in range(times):
         cache.clear()
         yield address
 
 
-def measure_override(run: Run, client: Client) -> Timing:
+def measure_override(run: Run, client: Client, times: int) -> Timing:
     """A second reviewer agrees with one who contradicts the judge: label, tier and records follow from the save."""
     timing = Timing("override: save")
     alone = PathLabel.objects.filter(
         run=run, overridden=False, disputed=False, path__verdicts__source="person", path__verdicts__counts=True
     ).exclude(path__verdicts__reviewer__username="tess")  # fmt: skip
     every = list(alone.order_by("path_id").values_list("path_id", "judge_label").distinct())
-    step = max(len(every) // (OVERRIDES + WARM), 1)
-    for number, (path_id, label) in enumerate(every[::step][: OVERRIDES + WARM]):
+    step = max(len(every) // (times + WARM), 1)
+    for number, (path_id, label) in enumerate(every[::step][: times + WARM]):
         path = ReasoningPath.objects.only("question_id").get(pk=path_id)
         version = RunQuestion.objects.get(run=run, question=path.question_id).version
         other = Label.ERROR if label == Label.CORRECT else Label.CORRECT

@@ -6,10 +6,10 @@ import sys
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 from uuid import uuid4
 
 from django.db.models import F, QuerySet
-from django.http import HttpResponse
 from django.test import Client
 from django.urls import reverse
 
@@ -20,7 +20,6 @@ from apps.review.queues.plans import SamplingPlan
 from tests.bench.full.fill import RUN
 from tests.bench.full.measure import Timing, client_of, timed
 
-ITEMS = 100
 QUEUES = {"all paths": "Every path", "2,000 paths": "Two thousand paths"}
 FRAGMENT = {"X-Fragment": "1"}
 
@@ -34,13 +33,13 @@ def make_queues(run: Run) -> None:
             build_queue(run=run, name=name, plan=SamplingPlan(size=min(size, paths)))
 
 
-def measure_review(person: str = "tess") -> list[Timing]:
+def measure_review(requests: int, person: str = "tess") -> list[Timing]:
     run = Run.objects.get(name=RUN)
     make_queues(run)
     found = []
     for words, name in QUEUES.items():
         queue = ReviewQueue.objects.get(name=name)
-        found += Sitting(client_of(person), queue, words).work_through()
+        found += Sitting(client_of(person), queue, words).work_through(requests)
     return found + lists(run, client_of(person))
 
 
@@ -64,8 +63,8 @@ class Sitting:
         self.warm = {name: Timing("warm") for name in names}
         self.address = reverse("review_work", args=(queue.pk,))
 
-    def work_through(self) -> list[Timing]:
-        for number in range(ITEMS + 5):
+    def work_through(self, items: int) -> list[Timing]:
+        for number in range(items + 5):
             self.one_item(self.warm if number < 5 else self.timings, undo=number % 5 == 4)
         for timing in self.timings.values():
             print(timing, file=sys.stderr)
@@ -111,7 +110,7 @@ def lists(run: Run, client: Client) -> list[Timing]:
     return [repeat(name, lambda: who.get(address)) for name, who, address in pages]  # noqa: B023
 
 
-def repeat(name: str, send: Callable[[], HttpResponse], times: int = 30) -> Timing:
+def repeat(name: str, send: Callable[[], Any], times: int = 30) -> Timing:
     timing, begun = Timing(name), time.perf_counter()
     timed(Timing("warm"), send)
     for _ in range(times):

@@ -22,9 +22,34 @@ POOL = 2_000  # texts of each kind
 
 
 def vocabulary(rng: random.Random) -> list[str]:
-    syllables = (
-        "car dio neph ro hep ato my elo gas tro der ma to ly ti ne phal en os teo cy ta pul mon ar thro"
-    ).split()
+    syllables = [
+        "car",
+        "dio",
+        "neph",
+        "ro",
+        "hep",
+        "ato",
+        "my",
+        "elo",
+        "gas",
+        "tro",
+        "der",
+        "ma",
+        "to",
+        "ly",
+        "ti",
+        "ne",
+        "phal",
+        "en",
+        "os",
+        "teo",
+        "cy",
+        "ta",
+        "pul",
+        "mon",
+        "ar",
+        "thro",
+    ]
     coined = {"".join(rng.choices(syllables, k=rng.randint(2, 4))) for _ in range(6_000)}
     return KNOWN + sorted(coined)
 
