@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 
 # What asks, where no full stop stands before it (after a table of findings)
-_ASKS = re.compile(r"\s(?=(?:Which|What|How|Where|When|Why|Who)\b[^.?!]*\?\s*$)")
+_ASKS = re.compile(r"\s(?=(?:Which|What|How|Where|When|Why|Who)\b[^.?!]*\?[\"”]?\s*$)")
 _SENTENCE_END = re.compile(r"(?<=[.?!:])\s+(?=[A-Z(\"“])")
 
 
@@ -21,7 +21,7 @@ def split_stem(stem: str) -> Stem:
     whole = stem.strip()
     last = _SENTENCE_END.split(whole)[-1]
     ask = _ASKS.split(last)[-1]
-    if ask == whole or not ask.endswith(("?", ":")):
+    if ask == whole or not ask.rstrip('"”').endswith(("?", ":")):  # some stems of MedQA end with a stray quote
         ask = ""
     body = whole[: len(whole) - len(ask)].strip()
     return Stem(tuple(p.strip() for p in re.split(r"\n\s*\n|\n", body) if p.strip()), ask)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Any
 from uuid import uuid4
 
 import pytest
 from django.db import connection, transaction
-from django.http import HttpResponse
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
@@ -195,8 +195,9 @@ def change_shown(page: str) -> bool:
 def test_consequences_before_saving(world: World, signed_in: Client) -> None:
     """In an open queue from the start, in a blind one with the revision; never in one that only measures."""
     shown = {}
-    for name, fields in {"open": {"blind": False}, "blind": {}, "measures": {"blind": False, "counts": False}}.items():
-        claim = claim_next(queue=make_queue(world.run, **fields), reviewer=world.clinician, prefetch=0)[0]
+    for name, blind, counts in (("open", False, True), ("blind", True, True), ("measures", False, False)):
+        queue = make_queue(world.run, blind=blind, counts=counts)
+        claim = claim_next(queue=queue, reviewer=world.clinician, prefetch=0)[0]
         before = signed_in.get(reverse("review_item", args=(claim.item_id,))).text
         signed_in.post(reverse("review_judge", args=(claim.item_id,)), form_of(claim))
         revised = signed_in.get(reverse("review_item", args=(claim.item_id,)) + "?revise=1").text
@@ -243,7 +244,7 @@ def test_gold_cannot_be_told_from_other_items(world: World, signed_in: Client, b
     assert golden[2] == plain[2]
 
 
-def queries_of(ask: Callable[..., HttpResponse], address: str, sent: dict[str, object] | None = None) -> int:
+def queries_of(ask: Callable[..., Any], address: str, sent: dict[str, object] | None = None) -> int:
     with CaptureQueriesContext(connection) as queries:
         assert ask(address, sent, headers={"X-Fragment": "1"}).status_code < 300
     return len(queries)

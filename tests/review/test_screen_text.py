@@ -13,7 +13,7 @@ from apps.reasoning.text import split_stem
 from apps.review.screen.cites import cited_sentences
 from apps.review.screen.literature import MOST_TERMS, PUBMED, search_address
 from apps.review.screen.stem import Block, read_blocks, with_values
-from apps.review.screen.units import ANALYTES, CONVENTIONAL, SI, find_values
+from apps.review.screen.units import ANALYTES, CONVENTIONAL, SI, Analyte, find_values
 
 
 def others(text: str) -> list[str]:
@@ -63,7 +63,7 @@ def test_left_alone_where_it_is_not_unmistakable(text: str) -> None:
 
 
 @given(st.sampled_from(ANALYTES), st.floats(0.5, 900).map(lambda value: round(value, 1)), st.booleans())
-def test_there_and_back_again(analyte, value: float, to_si: bool) -> None:
+def test_there_and_back_again(analyte: Analyte, value: float, to_si: bool) -> None:
     """Converted and converted back, a value is what it was, but for the decimals that are not shown."""
     name = {"haemoglobin": "haemoglobin", "urea nitrogen": "BUN"}.get(analyte.name, analyte.name)
     unit, other_unit = (analyte.conventional, analyte.si) if to_si else (analyte.si, analyte.conventional)
@@ -131,6 +131,12 @@ def test_lab_lines_of_medqa_are_tables() -> None:
     assert table.rows[2].value[0].other == "32.7 mmol/L"
     assert between.pieces[0].text == "The patient is given treatment."
     assert len(second.rows) == 3
+
+
+def test_a_stray_quotation_mark_does_not_hide_what_is_asked() -> None:
+    stem = split_stem('Laboratory studies show:\nHemoglobin 6.4 g/dL\nESR 33 mm/h\nWhich of these is most likely?"')
+    assert stem.ask == 'Which of these is most likely?"'
+    assert len(read_blocks(stem.paragraphs)[1].rows) == 2
 
 
 def test_a_name_and_its_value_on_two_lines_are_one_row() -> None:
