@@ -20,8 +20,7 @@ from apps.review.agreement_api import router as agreement
 from apps.review.alike_api import router as alike
 from apps.review.api import router as review
 from apps.review.comments_api import router as comments
-from apps.review.queue_api import router as queues
-from apps.review.queue_making_api import router as queue_making
+from apps.review.queue_making_api import router as queues
 from apps.review.records_api import router as records
 
 api = NinjaAPI(
@@ -33,7 +32,7 @@ api = NinjaAPI(
     urls_namespace="api-1",
     docs_decorator=role_required(CONSUMER),
 )
-REVIEW = (review, records, alike, comments, queue_making, queues, agreement)
+REVIEW = (review, records, alike, comments, queues, agreement)
 for router in (questions, reasoning, pipeline, *REVIEW, exports, money):
     api.add_router("", router)
 

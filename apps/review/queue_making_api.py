@@ -7,19 +7,18 @@ from typing import Any, Literal
 
 from django.contrib.auth.models import User
 from django.http import HttpRequest
-from ninja import Field, Router, Schema, Status
+from ninja import Field, Schema, Status
 
 from apps.questions.access import project_of
 from apps.questions.api_access import LARGEST_ID, curating, judging, signed_in
 from apps.reasoning.api import run_named
 from apps.review.api_answers import REFUSED, answered, question_named
+from apps.review.queue_api import router
 from apps.review.queue_schemas import FlagIn, FlagOut, QueueOut
 from apps.review.queues.build import Gold, build_queue, preview_plan
 from apps.review.queues.errors import QueueError
 from apps.review.queues.flags import flag_question
 from apps.review.queues.plans import SamplingPlan
-
-router = Router(tags=["queues"], auth=curating)
 
 
 class PlanIn(Schema):
@@ -60,13 +59,15 @@ class MakeQueueIn(PlanIn):
     gold: list[GoldIn] = Field([], max_length=10_000)
 
 
-@router.post("/queues/preview", response={200: PreviewPlanOut, **REFUSED}, summary="What a plan would draw now")
+@router.post(
+    "/queue-preview", response={200: PreviewPlanOut, **REFUSED}, auth=curating, summary="What a plan would draw now"
+)
 @answered
 def post_plan_preview(request: HttpRequest, body: PlanIn) -> dict[str, Any]:
     return asdict(preview_plan(run=run_named(request, body.run), plan=body.plan))
 
 
-@router.post("/queues", response={201: QueueOut, **REFUSED}, summary="Make a queue")
+@router.post("/queues", response={201: QueueOut, **REFUSED}, auth=curating, summary="Make a queue")
 @answered
 def post_queue(request: HttpRequest, body: MakeQueueIn) -> Any:
     """Names are used once in a project: a request sent twice makes one queue, the second is answered 422."""

@@ -96,7 +96,7 @@ MATRIX = {
     ("post", "/queue-items/{item_id}/release"): ({}, CURATE),
     ("get", "/question-flags"): (None, SETTLE),
     ("post", "/question-flags/{flag_id}/resolve"): ({"uphold": True}, SETTLE),
-    ("post", "/queues/preview"): ({"run": "sample", "plan": {"size": 3}}, CURATE),
+    ("post", "/queue-preview"): ({"run": "sample", "plan": {"size": 3}}, CURATE),
     ("post", "/queues"): ({"run": "sample", "name": "new", "plan": {"size": 3}}, answers(CURATE, 201)),
     ("post", "/questions/{uid}/flags"): ({"kind": "ambiguous"}, answers(REVIEW, 201)),
     ("get", "/questions/{uid}/comments"): (None, REVIEW),

@@ -223,7 +223,7 @@ def test_a_queue_is_made_as_its_plan_was_shown(client, say, run):
     client.force_login(make_user("curator"))
     make_user(username="ada")
     plan = {"kind": "stratified", "by": ["tier"], "size": 6}
-    shown = say("/queues/preview", {"run": "four", "plan": plan}).json()
+    shown = say("/queue-preview", {"run": "four", "plan": plan}).json()
     assert (shown["size"], sum(s["paths"] for s in shown["strata"])) == (6, 6)
 
     body = {"run": "four", "name": "calibration", "plan": plan, "role": "", "reviewers": ["ada"], "counts": False}

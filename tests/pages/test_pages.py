@@ -11,11 +11,12 @@ from django.test import Client, RequestFactory
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from apps.questions.access import ADJUDICATOR
 from apps.questions.models import Question
 from apps.reasoning.models import ReasoningPath, Response, Verdict
 from tests.factories import count_again, keep_paths, make_judged_question, make_question, make_run
 from tests.pages.addresses import page_addresses
-from tests.pages.conftest import World
+from tests.pages.conftest import World, with_role
 
 HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(2)>\"'>{{ 7|add:7 }}{% now %}</textarea>"
 INLINE = re.compile(
@@ -27,7 +28,7 @@ INLINE = re.compile(
 
 
 def test_nothing_inline_and_nothing_from_elsewhere(world: World, client: Client) -> None:
-    client.force_login(world.curator)
+    client.force_login(with_role(world.curator, ADJUDICATOR))
     for name, address in page_addresses(world).items():
         response = client.get(address, follow=True)
         assert response.status_code == 200, name
@@ -85,7 +86,7 @@ def test_hostile_text_is_text_everywhere(world: World, client: Client) -> None:
     ReasoningPath.objects.filter(question=question).update(text=HOSTILE, model=HOSTILE[:100], finish_reason="<b>"[:20])
     Verdict.objects.filter(path__question=question).update(reason=HOSTILE)
     Response.objects.filter(path__question=question).update(text=HOSTILE)
-    client.force_login(world.curator)
+    client.force_login(with_role(world.curator, ADJUDICATOR))
     world.row = world.run.questions.select_related("question").get(question=question)
     world.path = paths[1]
     world.record = question_record(world, question)
@@ -134,7 +135,7 @@ def add_runs(world: World) -> None:
         ("runs", add_runs, 7),
         ("run_question", add_questions, 18),
         ("compare", add_questions, 16),
-        ("record", add_questions, 16),
+        ("record", add_questions, 18),
         ("key_conflicts", add_questions, 7),
         ("composition", add_questions, 8),
     ],
