@@ -50,10 +50,12 @@ class OverrideResult:
     replayed: bool = False
 
 
-def preview_override(*, run: Run, path: ReasoningPath, reviewer: User, label: str) -> Consequences:
+def preview_override(
+    *, run: Run, path: ReasoningPath, reviewer: User, label: str, source: VerdictSource = VerdictSource.PERSON
+) -> Consequences:
     """What saving this verdict would change, in `run` and (`others`) in the project's other runs. Writes nothing."""
     runs = runs_using(run=run, path=path)
-    return _consequences(run, runs, path, reviewer, _person_label(label))
+    return _consequences(run, runs, path, reviewer, _person_label(label), source)
 
 
 def preview_labels(*, run: Run, path: ReasoningPath, reviewer: User) -> dict[str, Consequences]:

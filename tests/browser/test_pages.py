@@ -7,16 +7,17 @@ from collections.abc import Callable
 import pytest
 from django.urls import reverse
 
+from apps.questions.access import ADJUDICATOR
 from tests.browser.conftest import Reader
 from tests.pages.addresses import page_addresses
-from tests.pages.conftest import World
+from tests.pages.conftest import World, with_role
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
 
 
 @pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 1280), ("light", 390), ("dark", 390)])
 def test_every_page(world: World, reader: Callable[..., Reader], theme: str, width: int) -> None:
-    person = reader(world.curator, theme=theme, width=width)
+    person = reader(with_role(world.curator, ADJUDICATOR), theme=theme, width=width)
     found: dict[str, list[str]] = {}
     for name, address in page_addresses(world).items():
         person.open(address)

@@ -8,7 +8,7 @@ from django.urls import reverse
 
 from apps.pipeline.models import PromptVersion
 from apps.questions.access import ADJUDICATOR, CLINICIAN, CONSUMER, CURATOR
-from apps.review.models import QueueItem, ReviewQueue
+from apps.review.models import QuestionFlag, QueueItem, ReviewQueue
 from apps.review.models_records import Comment
 from apps.review.queues.build import build_queue
 from apps.review.queues.plans import parse_plan
@@ -54,6 +54,11 @@ def page_addresses(world: World) -> dict[str, str]:
         "path": reverse("path", args=(run, world.path.pk)),
         "override": reverse("override", args=(run, world.path.pk)),
         "agreement": reverse("agreement"),
+        "settle": reverse("settle"),
+        "settle_flags": reverse("settle_flags"),
+        "settle_flag": reverse("settle_flag", args=(make_flag(world).pk,)),
+        "settle_path": reverse("settle_path", args=(run, world.path.pk)),
+        "question_flag": reverse("question_flag", args=(run, uid)),
         "review_home": reverse("review_home"),
         "practice": reverse("practice"),
         "practice_item": reverse("practice_item", args=(2,)),
@@ -70,6 +75,13 @@ def page_addresses(world: World) -> dict[str, str]:
 
 def make_queue(world: World) -> ReviewQueue:
     return build_queue(run=world.run, name=f"queue-{uuid4()}", plan=parse_plan({"size": 200}))
+
+
+def make_flag(world: World) -> QuestionFlag:
+    """An open flag on another question than that of `row`."""
+    other = world.run.questions.exclude(pk=world.row.pk).order_by("pk")[0]
+    flagged = {"question": other.question, "project": world.run.project, "reviewer": world.clinician}
+    return QuestionFlag.objects.get_or_create(**flagged, kind="outdated", state="open")[0]
 
 
 def make_thread(world: World) -> int:
@@ -109,6 +121,9 @@ def write_addresses(world: World) -> dict[str, tuple[str, dict[str, str]]]:
             reverse("alike", args=(world.run.pk, world.row.question.uid)) + f"?path={world.path.pk}&s=4",
             {"do": "save"},
         ),
+        "settle_flag": (reverse("settle_flag", args=(make_flag(world).pk,)), {}),
+        "settle_path": (reverse("settle_path", args=(world.run.pk, world.path.pk)), {}),
+        "question_flag": (reverse("question_flag", args=(world.run.pk, world.row.question.uid)), {}),
         "review_start": (reverse("review_start"), {}),
         "practice_judge": (reverse("practice_judge", args=(1,)), {}),
         "practice_next": (reverse("practice_next", args=(1,)), {}),
@@ -146,6 +161,10 @@ ROLES_TO_READ |= {
 ROLES_TO_WRITE |= {name: {CURATOR} for name in ("review_queue_new", "review_queue_state", "review_queue_release")}
 ROLES_TO_READ |= dict.fromkeys(("practice", "practice_item"), JUDGES)
 ROLES_TO_WRITE |= dict.fromkeys(("practice_judge", "practice_next", "practice_skip"), JUDGES)
+ROLES_TO_READ |= {name: {ADJUDICATOR} for name in ("settle", "settle_flags", "settle_flag", "settle_path")}
+ROLES_TO_WRITE |= {name: {ADJUDICATOR} for name in ("settle_flag", "settle_path")}
+ROLES_TO_READ |= {"question_flag": JUDGES}
+ROLES_TO_WRITE |= {"question_flag": JUDGES}
 ELSEWHERE = {
     "health",
     "health_live",

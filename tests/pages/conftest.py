@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.test import Client
 
+from apps.questions.access import ADJUDICATOR
 from apps.reasoning.models import ReasoningPath, Run, RunQuestion, Selection
 from tests.factories import make_finished_run, make_project, make_user
 
@@ -46,5 +47,12 @@ def signed_in(world: World, client: Client) -> Client:
 
 @pytest.fixture
 def stranger(db: None) -> User:
-    """A curator of another project only."""
-    return make_user("curator", member_of=make_project("elsewhere"))
+    """A curator and adjudicator of another project only."""
+    user = make_user("curator", member_of=make_project("elsewhere"))
+    return with_role(user, ADJUDICATOR)
+
+
+def with_role(user: User, role: str) -> User:
+    """The same person with one role more."""
+    user.groups.add(Group.objects.get_or_create(name=role)[0])
+    return user

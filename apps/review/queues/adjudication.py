@@ -30,7 +30,7 @@ def disputed_paths(run: Run, by: User) -> QuerySet[PathLabel]:
     """Paths of the run on which people disagree and that this person may settle, by path: not those they judged."""
     return (
         PathLabel.objects.filter(run=run, disputed=True)
-        .exclude(Exists(_said_by(by, run, OuterRef("path"))))
+        .exclude(Exists(said_by(by, run.project_id, OuterRef("path"))))
         .select_related("path", "question")
         .defer("path__raw", "path__text", "question__search")
         .order_by("path")
@@ -63,7 +63,7 @@ def adjudicate(
                 return _replay(saved, row, path, by)
             if expected_version is not None and row.version != expected_version:
                 raise VersionConflict(row)
-            if _said_by(by, run, path.pk).exists():
+            if said_by(by, run.project_id, path.pk).exists():
                 raise NotAdmitted("You have judged this path yourself; a third person must settle it.")
             verdict, found = record_verdict(
                 run=run,
@@ -83,10 +83,11 @@ def adjudicate(
     return Adjudicated(verdict, row, found.summary, found)
 
 
-def _said_by(person: User, run: Run, path: int | OuterRef) -> QuerySet[Verdict]:
+def said_by(person: User, project_id: int, path: int | OuterRef) -> QuerySet[Verdict]:
+    """What makes the person an author of the path: their verdict on it that they did not take back."""
     return Verdict.objects.filter(
         path=path,
-        project=run.project_id,
+        project=project_id,
         reviewer=person,
         source=VerdictSource.PERSON,
         current=True,

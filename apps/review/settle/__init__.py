@@ -1,0 +1,1 @@
+"""Pages of adjudicators: what two people disagree on, and questions that someone says are not sound."""
