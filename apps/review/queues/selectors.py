@@ -29,6 +29,7 @@ def find_item(project: Project, user: User, item_id: int) -> QueueItem | None:
     """An item of a queue that the person may see; none otherwise, as if it were not there."""
     queues = queues_of(project, user)
     found = QueueItem.objects.select_related("queue__run__project", "queue__project", "question__benchmark")
+    found = found.defer("question__search", "question__meta")
     return found.filter(pk=min(item_id, 2**63 - 1), queue__in=queues).first()
 
 
