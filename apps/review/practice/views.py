@@ -10,6 +10,7 @@ from django.urls import reverse
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
 
+from apps.questions.access import project_of
 from apps.review.practice.items import PracticeItem, compare, practice_items, view_practice
 from apps.review.practice.services import finish_practice
 from apps.review.queues.errors import QueueError
@@ -31,21 +32,21 @@ def practice(request: HttpRequest) -> HttpResponse:
     number = 1 + number_of(request.GET.get("after", "").removeprefix(HANDLE))
     if number > len(practice_items()):
         return HttpResponse(status=204)
-    return show(request, the_item(number))
+    return show(request, the_item(request, number))
 
 
 @judging
 @never_cache
 @require_safe
 def item(request: HttpRequest, number: int) -> HttpResponse:
-    return show(request, the_item(number))
+    return show(request, the_item(request, number))
 
 
 @judging
 @require_POST
 def judge(request: HttpRequest, number: int) -> HttpResponse:
     """What is known of the item beside what was said; 422 for what a real item would refuse."""
-    found = the_item(number)
+    found = the_item(request, number)
     try:
         said = check_said(read_said(request.POST), text=found.path)
     except QueueError as error:
@@ -57,18 +58,21 @@ def judge(request: HttpRequest, number: int) -> HttpResponse:
 @require_POST
 def go_on(request: HttpRequest, number: int) -> HttpResponse:
     """To the next item; after the last one home, where practice is no longer the first thing."""
-    last = the_item(number).number == len(practice_items())
+    last = the_item(request, number).number == len(practice_items())
     if last:
         finish_practice(person=the_person(request))
     address = reverse("review_home") if last else reverse("practice_item", args=(number + 1,))
     if not fragment(request):
         return redirect(address)
-    return HttpResponse(headers={"X-Go-To": address}) if last else show(request, the_item(number + 1), anew=True)
+    return (
+        HttpResponse(headers={"X-Go-To": address}) if last else show(request, the_item(request, number + 1), anew=True)
+    )
 
 
 @judging
 @require_POST
 def skip(request: HttpRequest) -> HttpResponse:
+    project_of(request)
     finish_practice(person=the_person(request))
     return redirect("review_home")
 
@@ -88,7 +92,9 @@ def show(
     return render(request, "review/practice.html", context, status=status)
 
 
-def the_item(number: int) -> PracticeItem:
+def the_item(request: HttpRequest, number: int) -> PracticeItem:
+    """404 as well for a person of no project, as everywhere."""
+    project_of(request)
     if not 1 <= number <= len(practice_items()):
         raise Http404("There is no such practice item.")
     return practice_items()[number - 1]
