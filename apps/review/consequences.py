@@ -60,8 +60,15 @@ class Consequences:
         elif (self.state_before, self.reason_before) != (self.state_after, self.reason_after):
             reason = f" ({reason_words(self.reason_after)})" if self.reason_after else ""
             parts.append(f"{self.state_before} → {self.state_after}{reason}")
-        parts += [f"in run {other.run_name}: {other.summary}" for other in self.others]
+        parts += [f"in run {other.run_name}: {other.summary}" for other in self.others if other.changes]
         return "; ".join(parts)
+
+    @property
+    def changes(self) -> bool:
+        """Whether anything but the one label is another afterwards."""
+        before = (self.errors_before, self.tier_before, self.state_before, self.reason_before)
+        after = (self.errors_after, self.tier_after, self.state_after, self.reason_after)
+        return before != after or self.disputed or bool(self.records_changed or self.remade)
 
     def as_json(self) -> dict[str, Any]:
         return {**asdict(self), "summary": self.summary, "others": [other.as_json() for other in self.others]}

@@ -13,7 +13,7 @@ from apps.questions.access import project_of
 from apps.questions.api_access import LARGEST_ID, curating, judging, signed_in
 from apps.reasoning.api import run_named
 from apps.review.api_answers import REFUSED, answered, question_named
-from apps.review.queue_api import router
+from apps.review.queue_api import router as router  # one address lists queues and makes them: one router
 from apps.review.queue_schemas import FlagIn, FlagOut, QueueOut
 from apps.review.queues.build import Gold, build_queue, preview_plan
 from apps.review.queues.errors import QueueError

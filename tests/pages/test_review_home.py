@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from datetime import timedelta
 
 from django.db import connection
@@ -18,7 +19,7 @@ from apps.review.queues.claims import claim_next
 from apps.review.screen.home import rows_of
 from tests.factories import make_user
 from tests.pages.conftest import World
-from tests.review.queue_world import finish_all, judge, make_queue
+from tests.review.queue_world import ERROR, finish_all, judge, make_queue
 
 HOME = "review_home"
 
@@ -103,8 +104,8 @@ def test_nothing_waits(world: World, signed_in: Client) -> None:
 def test_ones_own_figures_and_mentions(world: World, signed_in: Client) -> None:
     queue = make_queue(world.run)
     claim = claim_next(queue=queue, reviewer=world.clinician)[0]
-    Claim.objects.filter(pk=claim.pk).update(claimed_at=timezone.now() - timedelta(minutes=1))
-    judge(claim)
+    Claim.objects.filter(pk=claim.pk).update(claimed_at=timezone.now() - timedelta(minutes=3))
+    judge(claim, replace(ERROR, active_ms=120_000))
     judge(claim_next(queue=queue, reviewer=make_user())[0])
     said = Comment.objects.create(
         project=world.run.project, question=world.row.question, run=world.run, author=world.curator, text="Look?"
@@ -112,7 +113,7 @@ def test_ones_own_figures_and_mentions(world: World, signed_in: Client) -> None:
     Mention.objects.create(comment=said, user=world.clinician)
     page = signed_in.get(reverse(HOME)).text
     assert "<dt>Judged in all</dt><dd>1</dd>" in page
-    assert "900 <span" in page  # one in four seconds, an hour
+    assert "30 <span" in page  # one in two minutes, an hour
     assert f'<a href="{reverse("mentions")}">1 mention of you</a>' in page
 
 

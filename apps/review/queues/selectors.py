@@ -18,6 +18,7 @@ from apps.review.queues.reveal import GoldFeedback, Reveal, gold_feedback, may_r
 
 FEWEST_PEOPLE = 5  # below, an aggregate of active time would tell of persons
 PACE_WINDOW = timedelta(hours=1)
+LEAST_FOR_PACE_MS = 60_000  # less tells nothing
 
 
 def queues_of(project: Project, user: User) -> QuerySet[ReviewQueue]:
@@ -108,7 +109,7 @@ def my_progress(reviewer: User, *, queue: ReviewQueue | None = None, project: Pr
         judged_today=judged.filter(finished_at__gte=midnight).count(),
         judged=judged.count(),
         skipped=Skip.objects.filter(scope, reviewer=reviewer).count(),
-        pace=sprint["n"] * 3_600_000 / sprint["ms"] if sprint["ms"] else None,
+        pace=sprint["n"] * 3_600_000 / sprint["ms"] if (sprint["ms"] or 0) >= LEAST_FOR_PACE_MS else None,
         active_ms_today=time["today"] or 0,
         active_ms=time["ever"] or 0,
         gold_judged=len(gold_pairs),
@@ -131,14 +132,14 @@ class Tally:
 def tallies_of(queues: Iterable[ReviewQueue]) -> dict[int, Tally]:
     """{queue id: how far it is}, in one statement that reads no item."""
     listed = list(queues)
-    sums = {name: Sum(name) for name in ("judgments", "finished", "set_aside")}
-    rows = QueueCount.objects.filter(queue__in=listed).values("queue").annotate(**sums)
-    counted = {row.pop("queue"): row for row in rows}
+    sums = [Sum(name) for name in ("judgments", "finished", "set_aside")]
+    rows = QueueCount.objects.filter(queue__in=listed).values_list("queue").annotate(*sums)
+    counted: dict[int, tuple[int, int, int]] = {queue: (said, done, aside) for queue, said, done, aside in rows}
     found = {}
     for queue in listed:
-        counts = counted.get(queue.pk, {})
-        wanted = queue.overlap * (queue.size - counts.get("set_aside", 0))
-        found[queue.pk] = Tally(size=queue.size, wanted=wanted, **counts)
+        judgments, finished, aside = counted.get(queue.pk, (0, 0, 0))
+        wanted = queue.overlap * (queue.size - aside)
+        found[queue.pk] = Tally(queue.size, judgments, wanted, finished, aside)
     return found
 
 
