@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -32,16 +32,27 @@ class Capped:
         return f"{self.value:,}+" if self.capped else f"{self.value:,}"
 
 
-def read_page(rows: QuerySet[M], params: Mapping[str, str], *, field: str, size: int = PAGE_SIZE) -> Page[M]:
-    """The page of `rows` by ascending `field` (an id) that `after` or `before` in the address asks for."""
+def read_page(
+    rows: QuerySet[M], params: Mapping[str, str], *, field: str, size: int = PAGE_SIZE, twins: Sequence[str] = ()
+) -> Page[M]:
+    """The page of `rows` by ascending `field` (an id) that `after` or `before` in the address asks for.
+
+    `twins`: columns of joined tables (table.column) that are equal to `field`. The cursor is said of each of them:
+    PostgreSQL does not conclude it, and would merge the tables from their first row, seconds before a deep page.
+    """
     after, before = _cursor(params.get("after")), _cursor(params.get("before"))
     if before is not None:
-        found = list(rows.filter(**{f"{field}__lt": before}).order_by(f"-{field}")[: size + 1])
+        rows = rows.filter(**{f"{field}__lt": before}).extra(  # noqa: S610 - columns named in our own code
+            where=[f"{twin} < %s" for twin in twins], params=[before] * len(twins)
+        )
+        found = list(rows.order_by(f"-{field}")[: size + 1])
         page = list(reversed(found[:size]))
         has_before, has_after = len(found) > size, True
     else:
         if after is not None:
-            rows = rows.filter(**{f"{field}__gt": after})
+            rows = rows.filter(**{f"{field}__gt": after}).extra(  # noqa: S610
+                where=[f"{twin} > %s" for twin in twins], params=[after] * len(twins)
+            )
         found = list(rows.order_by(field)[: size + 1])
         page = found[:size]
         has_before, has_after = after is not None, len(found) > size

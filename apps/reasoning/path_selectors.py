@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 from django.db.models import F, Q, QuerySet, Subquery, Value
-from django.db.models.expressions import RawSQL
 from django.db.models.functions import Substr
 
 from apps.questions.models import LETTERS
@@ -92,8 +91,13 @@ def search_paths(run: Run, wanted: PathFilter) -> QuerySet[PathLabel]:
         if wanted.label == Label.CORRECT:  # what is then so anyway, said because indexes know it
             rows = rows.filter(Q(contradiction=True) | Q(overridden=True))
     if wanted.reason:
-        rows = rows.filter(path__in=RawSQL(_SAYING, [run.pk, wanted.reason]))  # noqa: S611 - parameters are bound
+        rows = rows.extra(tables=["reasoning_verdict"], where=[_SAYING], params=[run.pk, wanted.reason])  # noqa: S610
     return rows
+
+
+def twins_of(wanted: PathFilter) -> tuple[str, ...]:
+    """Columns that are equal to path_id in what `search_paths` gives, for `read_page`."""
+    return ("reasoning_reasoningpath.id", *(("reasoning_verdict.path_id",) if wanted.reason else ()))
 
 
 def _from_first_rewritten(rows: QuerySet[PathLabel], run: Run, origin: str) -> QuerySet[PathLabel]:
@@ -116,9 +120,11 @@ def temperatures(layout: Layout) -> list[str]:
     return [str(value) for value in layout.temperatures]
 
 
+# A judge has one current verdict of a path: the join adds no rows.
 _SAYING = """
-SELECT v.path_id FROM reasoning_verdict v WHERE v.run_id = %s AND v.source = 'judge' AND v.current
-AND v.reason_words @@ websearch_to_tsquery('english', %s)"""
+reasoning_verdict.path_id = reasoning_pathlabel.path_id AND reasoning_verdict.run_id = %s
+AND reasoning_verdict.source = 'judge' AND reasoning_verdict.current
+AND reasoning_verdict.reason_words @@ websearch_to_tsquery('english', %s)"""
 
 
 def _number(raw: str) -> float | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
@@ -84,6 +84,9 @@ def state_filter_words(state: str) -> str:
     return f"{name}, {reason_words(reason)}" if reason else name
 
 
+TWINS = ("questions_question.id",)  # of question_id, for `read_page`
+
+
 def search_run_questions(run: Run, wanted: QuestionFilter) -> QuerySet[RunQuestion]:
     """The questions of a run that match, with what a row shows."""
     rows = RunQuestion.objects.filter(run=run).select_related("question", "benchmark")
@@ -129,8 +132,9 @@ class Found:
     count: Capped
 
 
-def find(rows: QuerySet[Any], params: Mapping[str, str], *, field: str) -> Found:
-    return Found(read_page(rows, params, field=field), count_capped(rows))
+def find(rows: QuerySet[Any], params: Mapping[str, str], *, field: str, twins: Sequence[str] = ()) -> Found:
+    """`twins` as in `read_page`."""
+    return Found(read_page(rows, params, field=field, twins=twins), count_capped(rows))
 
 
 def named_patterns(layout: Layout) -> list[tuple[str, str]]:

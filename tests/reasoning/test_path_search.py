@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from apps.reasoning.models import PathLabel, Run, Verdict
-from apps.reasoning.path_selectors import PathFilter, search_paths
+from apps.reasoning.paging import read_page
+from apps.reasoning.path_selectors import PathFilter, search_paths, twins_of
 from tests.factories import make_finished_run
 
 pytestmark = pytest.mark.django_db
@@ -52,3 +53,22 @@ def test_the_judges_reasons_are_searched_by_their_words() -> None:
     assert found(run, reason="thyroid -pulse") == set()
     Verdict.objects.filter(pk=said.pk).update(current=False)
     assert found(run, reason="thyroid nodule") == set()
+
+
+@pytest.mark.parametrize("params", [{}, {"reason": "key"}, {"origin": "refined"}, {"off_key": "1"}])
+def test_pages_leave_nothing_out_and_repeat_nothing(params: dict[str, str]) -> None:
+    run = make_finished_run(8)
+    wanted = PathFilter.read(params)
+    rows, twins = search_paths(run, wanted), twins_of(wanted)
+    expected = sorted(rows.values_list("path_id", flat=True))
+    seen, cursor = [], {}
+    while True:
+        page = read_page(rows, cursor, field="path_id", size=3, twins=twins)
+        seen += [row.path_id for row in page.rows]
+        if page.after is None:
+            break
+        cursor = {"after": str(page.after)}
+    assert seen == expected
+    assert expected
+    back = read_page(rows, {"before": str(expected[-1])}, field="path_id", size=3, twins=twins)
+    assert [row.path_id for row in back.rows] == expected[-4:-1]

@@ -11,7 +11,7 @@ from django.views.decorators.vary import vary_on_headers
 from apps.questions.access import CONSUMER, project_of, role_required
 from apps.reasoning.layout import layout_of
 from apps.reasoning.models import Label, Origin, PathLabel
-from apps.reasoning.path_selectors import PathFilter, judge_reasons, search_paths, temperatures
+from apps.reasoning.path_selectors import PathFilter, judge_reasons, search_paths, temperatures, twins_of
 from apps.reasoning.question_selectors import find
 from apps.reasoning.views.common import render_list, run_named, run_names
 
@@ -27,7 +27,7 @@ def paths(request: HttpRequest) -> HttpResponse:
     if run is None:
         return render(request, "reasoning/paths_empty.html")
     layout = layout_of(run.config)
-    found = find(search_paths(run, wanted), request.GET, field="path_id")
+    found = find(search_paths(run, wanted), request.GET, field="path_id", twins=twins_of(wanted))
     reasons = judge_reasons(run, found.page.rows)
     context = {
         "wanted": wanted,

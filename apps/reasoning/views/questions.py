@@ -12,6 +12,7 @@ from apps.reasoning.layout import Layout, layout_of
 from apps.reasoning.models import Tier
 from apps.reasoning.question_selectors import (
     NO_RUN,
+    TWINS,
     QuestionFilter,
     find,
     named_patterns,
@@ -30,7 +31,7 @@ def questions(request: HttpRequest) -> HttpResponse:
     wanted = QuestionFilter.read(request.GET)
     run = None if wanted.run == NO_RUN else run_named(project, wanted.run)
     if run:
-        found = find(search_run_questions(run, wanted), request.GET, field="question_id")
+        found = find(search_run_questions(run, wanted), request.GET, field="question_id", twins=TWINS)
         layout = layout_of(run.config)
     else:
         found = find(search_questions(project, wanted), request.GET, field="pk")
