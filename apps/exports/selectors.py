@@ -14,7 +14,7 @@ from apps.exports.models import Snapshot
 from apps.exports.records import Variant
 from apps.exports.tally import HELD_OUT
 from apps.exports.writers import FileEntry
-from apps.questions.models import Project
+from apps.questions.models import Benchmark, Project
 from apps.reasoning.models import QuestionState, Run, RunQuestion, Tier
 from apps.review.records.signoff import SignOff, count_signed_off, refusal, sign_offs
 
@@ -72,15 +72,18 @@ class Preview:
 
 
 def preview_export(run: Run) -> Preview:
-    """One grouped read over the run's narrow rows."""
+    """One grouped read over the run's narrow rows; the questions, which are wide, only for the few held out among them."""
     rows = RunQuestion.objects.filter(run=run).order_by()
-    grouped = rows.values_list("benchmark__name", "state", "reason", "tier", "question__held_out")
+    names = dict(Benchmark.objects.values_list("pk", "name"))
+    held_out = [] if run.allow_held_out else _grouped(rows.filter(question__held_out=True, state=QuestionState.READY))
+    moved = {tuple(group): (count, records) for *group, count, records in held_out}
     preview = Preview()
-    for name, state, reason, tier, held_out, count, records in grouped.annotate(n=Count("id"), r=Sum("records")):
-        row = preview.rows.setdefault(name, PreviewRow(name))
+    for benchmark, state, reason, tier, count, records in _grouped(rows):
+        row = preview.rows.setdefault(names[benchmark], PreviewRow(names[benchmark]))
         row.questions += count
-        if state == QuestionState.READY and held_out and not run.allow_held_out:
-            state, reason = QuestionState.EXCLUDED, HELD_OUT
+        if out := moved.get((benchmark, state, reason, tier)):
+            preview.left_out[QuestionState.EXCLUDED, HELD_OUT] += out[0]
+            count, records = count - out[0], records - out[1]
         if state == QuestionState.READY:
             row.ready += count
             row.records += records
@@ -92,6 +95,12 @@ def preview_export(run: Run) -> Preview:
     if required := run.config.get("sign_off"):
         preview.sign_offs = sign_offs(required, records=preview.tier_records, signed=count_signed_off(run))
     return preview
+
+
+def _grouped(rows: QuerySet[RunQuestion]) -> list[tuple[int, str, str, str, int, int]]:
+    """(benchmark, state, reason, tier, questions, records)"""
+    grouped = rows.values_list("benchmark", "state", "reason", "tier")
+    return list(grouped.annotate(n=Count("id"), r=Sum("records")))
 
 
 def check_signed_off(run: Run) -> None:

@@ -133,6 +133,7 @@ class Question(models.Model):
             models.Index(fields=("stem_fingerprint",), name="question_stem_fingerprint"),
             models.Index(fields=("canonical",), name="question_canonical", condition=Q(canonical__isnull=False)),
             models.Index(fields=("id",), name="question_flagged", condition=~Q(flags=[])),
+            models.Index(fields=("id",), name="question_held_out", condition=Q(held_out=True)),
             GinIndex(fields=("search",), name="question_search"),
         )
 
