@@ -52,6 +52,7 @@ from apps.review.queues.judging import JudgeResult, judge_item, keep_item, undo_
 from apps.review.queues.reveal import GoldFeedback, Reveal
 from apps.review.queues.said import Said
 from apps.review.queues.selectors import ItemView, find_item, my_progress, queue_progress, queues_of, view_item
+from apps.review.screen.context import change_said
 from apps.review.services import VersionConflict
 
 settling = RoleAuth(ADJUDICATOR)
@@ -319,7 +320,7 @@ def judge_out(done: JudgeResult) -> dict[str, Any]:
     return {
         "item": done.judgment.item_id,
         "version": done.version,
-        "summary": done.summary,
+        "summary": change_said(view_item(done.claim), done.judgment.reviewer) or done.summary,
         "replayed": done.replayed,
         "judgment": done.judgment,
         "reveal": as_dict(done.reveal),

@@ -14,7 +14,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from apps.questions.models import Question
-from apps.reasoning.models import Verdict, VerdictSource
+from apps.reasoning.models import ReasoningPath, Verdict, VerdictSource
 from apps.reasoning.sentences import split_sentences
 from apps.review.models import Claim, Judgment, QuestionFlag, QueueItem, ReviewSettings, Skip
 from apps.review.queues.claims import claim_next
@@ -167,7 +167,7 @@ def test_beside_the_path(world: World, signed_in: Client) -> None:
         explanation="Insulin drives potassium into cells.",
     )
     page = signed_in.get(reverse("review_work", args=(claim.item.queue_id,))).text
-    assert '<th scope="row">Glucose</th><td>589 mg/dL <span class="other other--si">(32.7 mmol/L)</span></td>' in page
+    assert '<th scope="row">Glucose</th><td>589 mg/dL<span class="other other--si"> (32.7 mmol/L)</span></td>' in page
     assert "Methods" in page
     assert "(371 µmol/L)" in page
     assert "Insulin drives potassium into cells." in page
@@ -263,3 +263,13 @@ def test_queries_of_save_and_of_next(world: World, signed_in: Client, counts: bo
         found.append((save, keep + behind))
     assert max(save for save, _ in found) <= to_save
     assert max(behind for _, behind in found) <= 30
+
+
+def test_a_path_without_an_answer_says_so_at_its_end(world: World, signed_in: Client) -> None:
+    claim = held(world)
+    address = reverse("review_item", args=(claim.item_id,))
+    assert "ends without saying" not in signed_in.get(address).text
+    ReasoningPath.objects.filter(pk=claim.item.path_id).update(answer="")
+    assert "ends without saying" in signed_in.get(address).text
+    ReasoningPath.objects.filter(pk=claim.item.path_id).update(finish_reason="length")
+    assert "was cut off here" in signed_in.get(address).text

@@ -44,6 +44,7 @@ def item_context(view: ItemView, person: User, sent: QueryDict | None) -> dict[s
             options=view.question.options,
             cited=[*judge, *said["chosen_sentences"]],
         ),
+        "ending": how_it_ends(view),
         "judge_cites": judge,
         "fresh_key": uuid4(),
         "undo_key": uuid4(),
@@ -53,6 +54,13 @@ def item_context(view: ItemView, person: User, sent: QueryDict | None) -> dict[s
         "flags": FlagKind.choices,
         **said,
     }
+
+
+def how_it_ends(view: ItemView) -> str:
+    """What the reader should know of the path's end before looking for it."""
+    if view.item.path.truncated:
+        return "The model was cut off here: its reply had reached the limit."
+    return "" if view.answer else "This path ends without saying which option it chooses."
 
 
 def said_in(sent: QueryDict) -> dict[str, Any]:
