@@ -297,6 +297,7 @@ class PathLabel(models.Model):
             models.Index(fields=("run", "label", "path"), name="pl_label"),
             models.Index(fields=("run", "path"), name="pl_contradiction", condition=Q(contradiction=True)),
             models.Index(fields=("run", "path"), name="pl_overridden", condition=Q(overridden=True)),
+            models.Index(fields=("run", "path"), name="pl_disputed", condition=Q(disputed=True)),
         )
 
 
