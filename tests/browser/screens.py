@@ -112,6 +112,8 @@ def take(page: Page, folder: Path, name: str) -> None:
         page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
         page.screenshot(path=folder / f"{name}-{theme}.png")
     page.emulate_media(color_scheme="light")
+    if not name.startswith("review"):
+        return
     page.set_viewport_size({"width": PHONE[0], "height": PHONE[1]})
     page.screenshot(path=folder / f"{name}-phone.png")
     page.set_viewport_size({"width": WIDE[0], "height": WIDE[1]})
