@@ -222,6 +222,11 @@ SELECT v.id, i.id, c.id, c.reviewer_id, 1, 'first', true, 20000 + mod(v.id, 4000
 FROM reasoning_verdict v JOIN review_queueitem i ON i.id = (v.details ->> 'item')::bigint
 JOIN review_claim c ON c.item_id = i.id AND c.reviewer_id = v.reviewer_id WHERE v.source = 'person' AND v.details ? 'item';
 
+-- @ what triggers would have counted
+INSERT INTO review_queuecount (queue_id, shard, judgments, finished, set_aside)
+SELECT queue_id, 0, sum(done), count(*) FILTER (WHERE NOT open AND NOT set_aside), count(*) FILTER (WHERE set_aside)
+FROM review_queueitem GROUP BY queue_id;
+
 -- @ sequences
 SELECT setval(pg_get_serial_sequence('questions_question', 'id'), max(id)) FROM questions_question;
 SELECT setval(pg_get_serial_sequence('reasoning_reasoningpath', 'id'), max(id)) FROM reasoning_reasoningpath;
