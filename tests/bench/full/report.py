@@ -15,7 +15,7 @@ INTRODUCTION = """\
 Measured by `make bench-full` (`python -m tests.bench.full`). It fills two databases by INSERT … SELECT: the published
 {full:,} questions with nine paths each, and {small:,} questions made by the same rules. All rows are there: texts of
 realistic length, the judge's verdicts and effective labels, scores, kept paths, responses, calls, tasks, counters, money;
-`check_ledger` finds no drift. Two people judged 2,000 of the paths at either size, so that what is shown of people's
+`check_ledger` finds no drift in the small one (`tests/bench/test_fill.py`). Two people judged 2,000 of the paths at either size, so that what is shown of people's
 work is the same. Server time: one process, the real middleware, templates and PostgreSQL, one open connection, warm.
 CPU: of the process and its PostgreSQL backend together, which other work on a shared machine does not add to; × compares it.
 What misses its target is in bold. Targets: p95 of each page at most 100 ms and (search apart) at most 1.5 × its value at {small:,} questions; saving an item
