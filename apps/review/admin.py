@@ -1,7 +1,7 @@
 from django.contrib import admin
 
 from apps.questions.admin_access import ReadOnlyAdmin
-from apps.review.models import Claim, Judgment, QuestionFlag, QueueItem, ReviewQueue, ReviewSettings, Skip
+from apps.review.models import Claim, Judgment, QuestionFlag, QueueCount, QueueItem, ReviewQueue, ReviewSettings, Skip
 from apps.review.models_records import Comment, Mention, ReasonMark, RecordDecision, RecordOverride
 
 
@@ -78,6 +78,11 @@ class QuestionFlagAdmin(ReadOnlyAdmin):
     list_filter = ("state", "kind")
     search_fields = ("question__uid",)
     ordering = ("-id",)
+
+
+@admin.register(QueueCount)
+class QueueCountAdmin(ReadOnlyAdmin):
+    list_display = ("id", "__str__")
 
 
 @admin.register(ReviewSettings)

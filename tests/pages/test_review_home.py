@@ -7,6 +7,7 @@ from dataclasses import replace
 from datetime import timedelta
 
 from django.db import connection
+import pytest
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
@@ -62,6 +63,7 @@ def test_goes_on_where_one_was(world: World, signed_in: Client) -> None:
     assert signed_in.post(reverse("review_start")).url == reverse("review_work", args=(queue.pk,))  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_what_each_queue_is_to_a_person(world: World) -> None:
     person = world.clinician
     done = make_queue(world.run, overlap=2)
@@ -137,6 +139,7 @@ def test_statements_do_not_grow_with_queues(
         signed_in.get(reverse(HOME))
 
 
+@pytest.mark.slow
 def test_starting_asks_of_all_queues_at_once(world: World, signed_in: Client) -> None:
     for _ in range(3):
         finish_all(make_queue(world.run), make_user())

@@ -334,7 +334,7 @@ def test_progress_is_ones_own_and_time_of_others_an_aggregate_of_five():
         judge(claim, Said(label="error", comment="No.", active_ms=30_000))
     mine = my_progress(people[0], queue=queue)
     assert (mine.judged_today, mine.judged, mine.active_ms, mine.pace, mine.disagreed_today) == (
-        1, 1, 30_000, 120.0, int(Verdict.objects.get(source="judge", path=queue.items.get(position=1).path).label != "error"),
+        1, 1, 30_000, None, int(Verdict.objects.get(source="judge", path=queue.items.get(position=1).path).label != "error"),
     )  # fmt: skip
     found = queue_progress(queue)
     assert (found.people, found.active_ms, found.judgments, found.wanted, found.finished) == (5, 30_000, 5, 54, 0)
