@@ -89,7 +89,7 @@ def keep_item(*, item: QueueItem, reviewer: User) -> Claim:
     """The person saw the judge's verdict and stays with their own: kept beside the judgment, no new verdict."""
     admit(item.queue, reviewer)
     with transaction.atomic():
-        claim = own_claim(lock_item(item.pk), reviewer)
+        claim = own_claim(lock_item(item.pk, item.queue), reviewer)
         if claim.state != ClaimState.JUDGED or claim.revealed_at is None:
             raise QueueError("There is nothing to keep: judge the item first.")
         if claim.kept_at is None:
@@ -110,7 +110,7 @@ def _write(
     """`said` none: undo."""
     queue = item.queue
     admit(queue, reviewer)
-    path = ReasoningPath.objects.defer("raw").get(pk=item.path_id)
+    path = item.path
     checked = check_said(said, text=path.text) if said is not None else None
     try:
         parsed = parse_key(key)

@@ -17,6 +17,7 @@ from apps.review.models import Claim, ClaimState, Judgment, Phase, QueueCount, Q
 from apps.review.queues.reveal import GoldFeedback, Reveal, gold_feedback, may_reveal, reveal
 
 FEWEST_PEOPLE = 5  # below, an aggregate of active time would tell of persons
+UNREAD = ("path__raw", "question__search", "question__meta")  # what no page of an item shows
 PACE_WINDOW = timedelta(hours=1)
 LEAST_FOR_PACE_MS = 60_000  # less tells nothing
 
@@ -27,11 +28,13 @@ def queues_of(project: Project, user: User) -> QuerySet[ReviewQueue]:
 
 
 def find_item(project: Project, user: User, item_id: int) -> QueueItem | None:
-    """An item of a queue that the person may see; none otherwise, as if it were not there."""
+    """An item of a queue that the person may see; none otherwise, as if it were not there. All that `view_item` shows is read."""
     queues = queues_of(project, user)
-    found = QueueItem.objects.select_related("queue__run__project", "queue__project", "question__benchmark")
-    found = found.defer("question__search", "question__meta")
-    return found.filter(pk=min(item_id, 2**63 - 1), queue__in=queues).first()
+    found = QueueItem.objects.select_related("queue__run", "path", "question__benchmark").defer(*UNREAD)
+    item = found.filter(pk=min(item_id, 2**63 - 1), queue__in=queues).order_by().first()
+    if item is not None:
+        item.queue.project = item.queue.run.project = project
+    return item
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +55,11 @@ class ItemView:
     mine: Judgment | None
 
 
-def view_item(claim: Claim) -> ItemView:
-    """What the claim's person may see of its item now."""
-    item = (
-        QueueItem.objects.select_related("queue", "path", "question__benchmark")
-        .defer("path__raw", "question__search")
-        .get(pk=claim.item_id)
-    )
+def view_item(claim: Claim, item: QueueItem | None = None) -> ItemView:
+    """What the claim's person may see of its item now. `item`: its own, as `find_item` gave it, if at hand."""
+    if item is None:
+        rows = QueueItem.objects.select_related("queue", "path", "question__benchmark").defer(*UNREAD)
+        item = rows.get(pk=claim.item_id)
     latest = claim.judgments.select_related("verdict").order_by("-round").first()
     mine = latest if latest is not None and latest.phase != Phase.UNDONE else None
     return ItemView(

@@ -93,7 +93,7 @@ def judge(request: HttpRequest, item_id: int) -> HttpResponse:
         return show(request, row.queue, claim, status=422, problem=str(error), field=error.field)
     if not fragment(request):
         return redirect("review_item", row.pk)
-    return show(request, row.queue, done.claim)
+    return show(request, row.queue, done.claim, item=row)
 
 
 @judging
@@ -178,6 +178,7 @@ def show(
     queue: ReviewQueue,
     claim: Claim | None,
     *,
+    item: QueueItem | None = None,
     status: int = 200,
     theirs: Judgment | None = None,
     **more: Any,
@@ -191,7 +192,7 @@ def show(
     if claim is None:
         inside, context["why"] = "review/queue_empty_body.html", str(why_empty(queue, person))
     else:
-        view = view_item(claim)
+        view = view_item(claim, item)
         revising = request.GET.get("revise") or status != 200
         judged = claim.state == ClaimState.JUDGED and not revising
         context |= item_context(view, person, request.POST if request.method == "POST" and not judged else None)
