@@ -1,0 +1,167 @@
+"""The pairs of a run: what it shares with the evaluation sets, and what it holds twice. Reads only, in keyset pages."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Literal
+
+import numpy as np
+from django.db.models import Q, QuerySet
+from numpy.typing import NDArray
+
+from apps.exports.contamination.minhash import PERMUTATIONS, Signatures, candidates, sign
+from apps.exports.contamination.shingles import jaccard, shingles
+from apps.questions.models import Question, Split
+from apps.reasoning.models import Run
+
+PAGE = 1_000
+LOWEST, HIGHEST = 0.5, 1.0  # thresholds: below, the bands no longer sort anything out
+EVALUATION = Q(held_out=True) | Q(split=Split.TEST)
+
+Scope = Literal["evaluation", "within"]
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """`evaluation`: `right` stands in an evaluation set, `left` is the run's. `within`: both are the run's, and on one side.
+
+    `exact`: the same fingerprint (stem, options in any order, contexts). `similarity` is exact, not the estimate.
+    """
+
+    left: int
+    right: int
+    scope: Scope
+    exact: bool
+    similarity: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """Columns of the same length: the run's questions by id, then those of evaluation sets that it does not hold."""
+
+    ids: NDArray[np.int64]
+    evaluation: NDArray[np.bool_]
+    in_run: NDArray[np.bool_]
+    digests: NDArray[np.uint64]  # of the n-grams: equal ones are compared once
+    signatures: Signatures
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    questions: int  # of the run
+    evaluation: int  # evaluation questions looked at, those of the run included
+    threshold: float
+    pairs: list[Pair]  # by scope, closest first
+
+    @property
+    def contaminated(self) -> set[int]:
+        """Ids of the run's questions that stand in an evaluation set."""
+        return {pair.left for pair in self.pairs if pair.scope == "evaluation"}
+
+    def count(self, scope: Scope, *, exact: bool | None = None) -> int:
+        return sum(p.scope == scope and exact in (None, p.exact) for p in self.pairs)
+
+
+def scan_run(run: Run, *, threshold: float = 0.8) -> Scan:
+    """Raises ValueError for a threshold outside LOWEST..HIGHEST. A group of equals gives one pair for each but its first."""
+    if not LOWEST <= threshold <= HIGHEST:
+        raise ValueError(f"the threshold must be between {LOWEST} and {HIGHEST}")
+    read = _read(run)
+    pairs = [*_equal(read), *_near(read, threshold)]
+    order = sorted(pairs, key=lambda p: (p.scope, -p.similarity, p.left, p.right))
+    return Scan(int(read.in_run.sum()), int(read.evaluation.sum()), threshold, order)
+
+
+def _read(run: Run) -> _Read:
+    evaluation = Question.objects.visible_to(run.project).filter(EVALUATION).exclude(in_runs__run=run)
+    parts = [*_pages(Question.objects.filter(in_runs__run=run), True), *_pages(evaluation, False)]
+    if not parts:
+        none = np.empty(0, dtype=np.int64)
+        no = none.astype(np.bool_)
+        return _Read(none, no, no, none.astype(np.uint64), np.empty((0, PERMUTATIONS), dtype=np.uint32))
+    ids, held, inside, digests, signatures = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return _Read(ids, held, inside, digests, signatures)
+
+
+def _pages(
+    questions: QuerySet[Question], in_run: bool
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_], NDArray[np.uint64], Signatures]]:
+    after = 0
+    while rows := list(
+        questions.filter(pk__gt=after)
+        .order_by("pk")
+        .values_list("pk", "stem", "options", "contexts", "held_out", "split")[:PAGE]
+    ):
+        after = rows[-1][0]
+        sets = [shingles(stem, options, contexts) for _, stem, options, contexts, _, _ in rows]
+        yield (
+            np.array([row[0] for row in rows], dtype=np.int64),
+            np.array([row[4] or row[5] == Split.TEST for row in rows], dtype=np.bool_),
+            np.full(len(rows), in_run, dtype=np.bool_),
+            np.array([_digest(one) for one in sets], dtype=np.uint64),
+            sign(sets),
+        )
+
+
+def _digest(one: frozenset[str]) -> int:
+    text = "\x1f".join(sorted(one)).encode("utf-8", "surrogatepass")
+    return int.from_bytes(blake2b(text, digest_size=8).digest(), "big")
+
+
+def _groups(read: _Read) -> tuple[list[NDArray[np.int64]], NDArray[np.int64]]:
+    """Rows that hold the same n-grams together, and the first row of each group."""
+    order = np.argsort(read.digests, kind="stable").astype(np.int64)
+    cuts = np.flatnonzero(np.diff(read.digests[order])) + 1
+    groups = np.split(order, cuts) if len(order) else []
+    return groups, np.array([group[0] for group in groups], dtype=np.int64)
+
+
+def _equal(read: _Read) -> Iterator[Pair]:
+    for group in _groups(read)[0]:
+        if len(group) > 1:
+            yield from _verified(_expanded(read, group, group), read, 1.0)
+
+
+def _near(read: _Read, threshold: float) -> Iterator[Pair]:
+    groups, firsts = _groups(read)
+    for chunk in candidates(read.signatures[firsts], threshold=threshold):
+        for at in range(0, len(chunk), PAGE):
+            some = chunk[at : at + PAGE]
+            sets = _sets({int(read.ids[firsts[k]]) for k in some.ravel()})
+            for a, b in some.tolist():
+                found = jaccard(sets[int(read.ids[firsts[a]])], sets[int(read.ids[firsts[b]])])
+                if found >= threshold:
+                    yield from _verified(_expanded(read, groups[a], groups[b]), read, found)
+
+
+def _sets(ids: set[int]) -> dict[int, frozenset[str]]:
+    rows = Question.objects.filter(pk__in=ids).values_list("pk", "stem", "options", "contexts")
+    return {pk: shingles(stem, options, contexts) for pk, stem, options, contexts in rows}
+
+
+def _expanded(read: _Read, a: NDArray[np.int64], b: NDArray[np.int64]) -> list[tuple[int, int, Scope]]:
+    """The pairs that two groups (or one, twice) stand for: never all with all, but every run question that is concerned."""
+    found: list[tuple[int, int, Scope]] = []
+    for ours, theirs in ((a, b), (b, a)) if a is not b else ((a, a),):
+        held = theirs[read.evaluation[theirs]]
+        if len(held):
+            trainable = ours[read.in_run[ours] & ~read.evaluation[ours]]
+            found += [(int(row), int(held[0]), "evaluation") for row in trainable]
+    for side in (read.evaluation, ~read.evaluation):
+        left, right = (rows[side[rows] & read.in_run[rows]] for rows in (a, b))
+        if len(left) and len(right):
+            found += [(int(left[0]), int(row), "within") for row in (right[1:] if a is b else right[:1])]
+    return found
+
+
+def _verified(pairs: list[tuple[int, int, Scope]], read: _Read, similarity: float) -> Iterator[Pair]:
+    """With ids for rows, and whether they are the same to the fingerprint."""
+    ids = [(int(read.ids[a]), int(read.ids[b]), scope) for a, b, scope in pairs]
+    same: dict[int, str] = {}
+    if similarity == 1.0:
+        asked = Question.objects.filter(pk__in={pk for a, b, _ in ids for pk in (a, b)})
+        same = dict(asked.values_list("pk", "fingerprint"))
+    for a, b, scope in ids:
+        yield Pair(a, b, scope, bool(same) and same[a] == same[b], similarity)
