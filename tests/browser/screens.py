@@ -17,6 +17,7 @@ from urllib.parse import urljoin
 from playwright.sync_api import Browser, Page, sync_playwright
 
 CHROMIUM = os.environ.get("CHROMIUM", "/usr/bin/chromium")
+SETTLED_MS = 400  # colours fade from one theme to the other
 WIDE, PHONE = (1280, 860), (390, 844)
 # (name of the picture, address, or links to follow one after the other: the first that matches on each page)
 Walk = tuple[str, tuple[str, ...]]
@@ -110,6 +111,7 @@ def review(page: Page, url: str) -> Iterator[str]:
 def take(page: Page, folder: Path, name: str) -> None:
     for theme in ("light", "dark"):
         page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
+        page.wait_for_timeout(SETTLED_MS)
         page.screenshot(path=folder / f"{name}-{theme}.png")
     page.emulate_media(color_scheme="light")
     if not name.startswith("review"):
