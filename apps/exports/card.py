@@ -36,7 +36,7 @@ def dataset_card(manifest: Mapping[str, Any], licences: Mapping[str, str]) -> st
 
 def _front_matter(manifest: Mapping[str, Any]) -> str:
     """YAML whose values are written as JSON strings, which YAML reads as they are."""
-    suffix = "{}.jsonl" if manifest["format"] == "jsonl" else "{}-*.parquet"
+    suffix = "{}-*.parquet" if manifest["format"] == "parquet" else "{}." + manifest["format"]
     lines = ["---", f"pretty_name: {json.dumps(manifest['run'])}", "language:", "- en", "license: other"]
     lines += ["task_categories:", "- question-answering", "tags:", "- medical", "- reasoning"]
     lines += ["- simulated"] if manifest["simulated"] else []

@@ -20,6 +20,8 @@ TYPES = {
     ".jsonl": "application/x-ndjson",
     ".json": "application/json",
     ".sig": "application/json",
+    ".gz": "application/gzip",
+    ".zst": "application/zstd",
     ".parquet": "application/vnd.apache.parquet",
 }
 _RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")

@@ -25,7 +25,7 @@ class Snapshot(models.Model):
     number = models.PositiveIntegerField()  # nth of its run
     state = models.CharField(max_length=10, choices=ExportState, default=ExportState.QUEUED)
     variants = models.JSONField(default=list)  # ["reasonmed", "cotmed", "responsemed"]
-    format = models.CharField(max_length=10)  # jsonl, parquet
+    format = models.CharField(max_length=10)  # one of writers.FORMATS
     folder = models.CharField(max_length=500, blank=True)
     manifest = models.JSONField(null=True)
     records = models.PositiveIntegerField(default=0)

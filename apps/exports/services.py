@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
+from typing import cast
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -19,7 +20,7 @@ from apps.exports.errors import ExportRefusedError, ExportStoppedError, LedgerBr
 from apps.exports.models import ExportState, Snapshot
 from apps.exports.records import parse_variants
 from apps.exports.selectors import check_signed_off
-from apps.exports.writers import FORMATS
+from apps.exports.writers import FORMATS, Format
 from apps.reasoning.models import Run, RunQuestion
 
 log = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ def create_export(*, run: Run, variants: Iterable[str], format: str, created_by:
     except ValueError as error:
         raise ExportRefusedError(f"{str(error).capitalize()}.") from error
     if format not in FORMATS:
-        raise ExportRefusedError(f"No such format: {format}. Choose jsonl or parquet.")
+        raise ExportRefusedError(f"No such format: {format}. Choose one of {', '.join(FORMATS)}.")
     check_signed_off(run)
     Run.objects.select_for_update().get(pk=run.pk)  # one number each, also for two orders at once
     last = Snapshot.objects.filter(run=run).aggregate(last=Max("number"))["last"] or 0
@@ -90,7 +91,7 @@ def _build(snapshot: Snapshot, should_stop: Callable[[], bool] | None) -> int:
         manifest = build_export(
             run=snapshot.run,
             variants=parse_variants(snapshot.variants),
-            format="parquet" if snapshot.format == "parquet" else "jsonl",
+            format=cast("Format", snapshot.format),
             out_dir=folder_of(snapshot),
             progress=_progress_of(snapshot),
             should_stop=should_stop,

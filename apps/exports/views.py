@@ -20,7 +20,7 @@ from apps.exports.models import Snapshot
 from apps.exports.records import TITLES, VARIANTS
 from apps.exports.selectors import files_of, preview_export, snapshots_before, snapshots_of
 from apps.exports.services import create_export
-from apps.exports.writers import FORMATS
+from apps.exports.writers import FORMATS, WORDS
 from apps.questions.access import CONSUMER, CURATOR, project_of, role_required
 from apps.reasoning.models import Run, Tier
 
@@ -31,7 +31,6 @@ HINTS = {
     "cotmed": "the reasoning alone",
     "responsemed": "the response alone",
 }
-FORMAT_WORDS = {"jsonl": "JSON Lines", "parquet": "Parquet"}
 
 
 @role_required(CONSUMER)
@@ -104,7 +103,7 @@ class _Form:
 
     @property
     def formats(self) -> list[tuple[str, str, bool]]:
-        return [(f, FORMAT_WORDS[f], f == self.format) for f in FORMATS]
+        return [(f, WORDS[f], f == self.format) for f in FORMATS]
 
 
 def _read_form(request: HttpRequest, data: QueryDict) -> _Form:

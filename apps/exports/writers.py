@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import os
 from pathlib import Path
-from typing import IO, Any, Literal, Protocol, TypedDict, get_args
+from typing import IO, Any, Literal, Protocol, TypedDict, cast, get_args
 
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
+import zstandard
 
 from apps.exports.records import Record
 from reasonmed_verify.merkle import MerkleTree
 
-Format = Literal["jsonl", "parquet"]
+Format = Literal["jsonl", "jsonl.gz", "jsonl.zst", "parquet"]
 FORMATS: tuple[Format, ...] = get_args(Format)
+WORDS: dict[Format, str] = {
+    "jsonl": "JSON Lines",
+    "jsonl.gz": "JSON Lines, gzip",
+    "jsonl.zst": "JSON Lines, zstd",
+    "parquet": "Parquet",
+}
 
 SHARD_BYTES = 256 * 1024 * 1024  # a Parquet file is closed once it is this large
 ROW_GROUP_BYTES = 8 * 1024 * 1024  # text held before it is written, a set
@@ -41,36 +49,73 @@ class RecordWriter(Protocol):
 
 
 def open_writer(folder: Path, name: str, format: Format, *, shard_bytes: int = SHARD_BYTES) -> RecordWriter:
-    return ParquetWriter(folder, name, shard_bytes=shard_bytes) if format == "parquet" else JsonlWriter(folder, name)
+    if format == "parquet":
+        return ParquetWriter(folder, name, shard_bytes=shard_bytes)
+    return JsonlWriter(folder, name, suffix=format)
 
 
 class JsonlWriter:
-    """`<name>.jsonl`, one object a line, UTF-8, hashed as it is written."""
+    """`<name>.jsonl`, one object a line, UTF-8, hashed as it is written; packed where the suffix says so."""
 
-    def __init__(self, folder: Path, name: str) -> None:
+    def __init__(self, folder: Path, name: str, *, suffix: Format = "jsonl") -> None:
         self.name, self.tree = name, MerkleTree()
-        self.path = folder / f"{name}.jsonl"
-        self._file: IO[bytes] = self.path.open("wb", buffering=1 << 20)
-        self._hash = hashlib.sha256()
-        self._rows = self._bytes = 0
+        self.path = folder / f"{name}.{suffix}"
+        self._sink = _HashedFile(self.path)
+        self._file = _packed(self._sink, suffix)
+        self._rows = 0
 
     def write(self, record: Any) -> None:
         leaf = orjson.dumps(record)
         line = leaf + b"\n"
         self.tree.add(leaf)
         self._file.write(line)
-        self._hash.update(line)
         self._rows += 1
-        self._bytes += len(line)
 
     def finish(self) -> list[FileEntry]:
-        self._file.flush()
-        os.fsync(self._file.fileno())
+        if self._file is not self._sink:
+            self._file.close()  # ends the packed stream
+        self._sink.sync()
         self.close()
-        return [{"path": self.path.name, "sha256": self._hash.hexdigest(), "records": self._rows, "bytes": self._bytes}]
+        digest = self._sink.digest.hexdigest()
+        return [{"path": self.path.name, "sha256": digest, "records": self._rows, "bytes": self._sink.size}]
 
     def close(self) -> None:
         self._file.close()
+        self._sink.close()
+
+
+class _HashedFile:
+    """A file whose bytes are hashed and counted on their way to the disk."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = path.open("wb", buffering=1 << 20)
+        self.digest = hashlib.sha256()
+        self.size = 0
+
+    def write(self, data: Any) -> int:
+        self.digest.update(data)
+        self.size += len(data)
+        return self._file.write(data)
+
+    def flush(self) -> None:
+        self._file.flush()
+
+    def sync(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _packed(sink: _HashedFile, suffix: Format) -> _HashedFile | IO[bytes]:
+    """Packed without name or time, so that the same lines give the same bytes."""
+    raw = cast("IO[bytes]", sink)
+    if suffix == "jsonl.gz":
+        return cast("IO[bytes]", gzip.GzipFile(filename="", mode="wb", fileobj=raw, mtime=0))
+    if suffix == "jsonl.zst":
+        return zstandard.ZstdCompressor().stream_writer(raw, closefd=False)
+    return sink
 
 
 class ParquetWriter:

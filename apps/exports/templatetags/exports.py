@@ -9,6 +9,7 @@ from django import template
 from apps.exports.models import Snapshot
 from apps.exports.records import TITLES, VARIANTS
 from apps.exports.selectors import files_of
+from apps.exports.writers import WORDS
 
 register = template.Library()
 
@@ -22,7 +23,7 @@ def set_words(snapshot: Snapshot) -> str:
 
 @register.filter
 def format_word(snapshot: Snapshot) -> str:
-    return "Parquet" if snapshot.format == "parquet" else "JSON Lines"
+    return {str(k): word for k, word in WORDS.items()}.get(snapshot.format, snapshot.format)
 
 
 @register.filter
