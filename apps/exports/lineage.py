@@ -38,7 +38,7 @@ from apps.review.records.content import content_hash
 PAGE = 200  # questions a read
 PATH_FIELDS = (
     "run_id", "question_id", "origin", "generator", "sample", "parent_id", "revision", "current", "model",
-    "temperature", "seed", "call_id",
+    "temperature", "seed", "call_id", "answer", "finish_reason",
 )  # fmt: skip
 
 
