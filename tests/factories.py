@@ -10,6 +10,7 @@ import itertools
 from collections import Counter
 from collections.abc import Iterable
 from decimal import Decimal
+from functools import cache
 from typing import Any
 
 from django.contrib.auth.hashers import PBKDF2PasswordHasher
@@ -17,6 +18,7 @@ from django.contrib.auth.models import Group, User
 from django.utils import timezone
 
 from apps.pipeline.config import parse_config
+from apps.pipeline.lanes import STAGES
 from apps.pipeline.models import Call, CallStatus, PromptVersion, RunBudget
 from apps.questions.access import DEFAULT_PROJECT
 from apps.questions.models import LETTERS, Benchmark, Project, Question
@@ -103,6 +105,7 @@ def make_run(
         **fields,
     )
     RunBudget.objects.create(run=run, hard=parsed.budget.hard, soft=parsed.budget.soft)
+    PromptVersion.objects.bulk_create([new_prompt(stage) for stage in STAGES], ignore_conflicts=True)
     return run
 
 
@@ -118,11 +121,10 @@ def make_call(run: Run, question: Question, stage: str = "generate", item: str =
 
 def new_call(run: Run, question: Question, stage: str, item: str, **fields: Any) -> Call:
     """Not saved yet; so are all that `new_…` makes."""
-    prompt = make_prompt(stage)
     defaults: dict[str, Any] = {
         "endpoint": "judge" if stage in ("verify", "rank", "reverify") else "qwen2.5-72b",
         "model": "sim-judge",
-        "prompt": prompt.sha256,
+        "prompt": new_prompt(stage).sha256,
         "status": CallStatus.OK,
         "finish_reason": "stop",
         "tokens_in": 812,
@@ -136,11 +138,11 @@ def new_call(run: Run, question: Question, stage: str, item: str, **fields: Any)
     return Call(run=run, question=question, stage=stage, item=item or "x", **(defaults | fields))
 
 
-def make_prompt(name: str) -> PromptVersion:
+@cache
+def new_prompt(name: str) -> PromptVersion:
+    """That of a stage; `make_run` saves all of them."""
     text = f"Stage: {name}\nDo what the stage asks."
-    prompt = PromptVersion(sha256=hashlib.sha256(text.encode()).hexdigest(), name=name, text=text)
-    PromptVersion.objects.bulk_create([prompt], ignore_conflicts=True)
-    return prompt
+    return PromptVersion(sha256=hashlib.sha256(text.encode()).hexdigest(), name=name, text=text)
 
 
 def make_path(
