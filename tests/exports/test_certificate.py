@@ -249,6 +249,7 @@ def test_the_lines_are_walds_but_for_what_makes_them_hold():
 
 @given(st.lists(st.booleans(), max_size=200), st.sampled_from([Sprt(0.01, 0.1), Sprt(0.05, 0.3, 0.1, 0.02), TEST]))
 @settings(deadline=None)
+@pytest.mark.slow
 def test_a_decision_is_the_first_crossing_of_the_likelihood_ratio(judgments, test):
     ratio, decided, at = 0.0, "open", len(judgments)
     for n, wrong in enumerate(judgments, start=1):
@@ -302,6 +303,7 @@ def outcome(
 
 
 @pytest.mark.parametrize("test", [Sprt(0.01, 0.05), Sprt(0.02, 0.08, 0.1, 0.05), Sprt(0.05, 0.2, 0.01, 0.1)])
+@pytest.mark.slow
 def test_the_risks_of_the_sequential_test_are_kept(test):
     good, bad = outcome(test, test.good, steps=2000), outcome(test, test.bad, steps=2000)
 
@@ -338,6 +340,7 @@ def test_a_draw_can_be_made_again_and_made_longer(records, data, seed):
     assert drawn == sorted(range(records), key=lambda n: hashlib.sha256(f"{seed}:{n}".encode()).digest())[:size]
 
 
+@pytest.mark.slow
 def test_every_record_has_the_same_chance():
     counts = np.zeros(50)
     for seed in range(2000):

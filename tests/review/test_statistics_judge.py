@@ -193,6 +193,7 @@ def test_judge_symmetry(found: int, missed: int, blamed: int, passed: int, a_que
 
 @given(st.floats(0, 1), st.floats(0.6, 1), st.floats(0.6, 1))
 @settings(deadline=None)
+@pytest.mark.slow
 def test_rogan_gladen_undoes_the_judge(rate: float, sensitivity: float, specificity: float) -> None:
     """What a judge of these qualities would say of `rate` Errors is corrected back to it."""
     found, passed = round(1000 * sensitivity), round(1000 * specificity)
@@ -307,6 +308,7 @@ def enumerate_tiers(
     st.floats(0.55, 0.99), st.floats(0.55, 0.99), st.floats(0.05, 0.95), st.integers(0, 4), st.integers(0, 3),
 )  # fmt: skip
 @settings(deadline=None, max_examples=60)
+@pytest.mark.slow
 def test_tier_chances_are_the_enumeration(
     labels: list[bool | None], se: float, sp: float, share: float, easy: int, more: int
 ) -> None:
