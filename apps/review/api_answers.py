@@ -18,7 +18,7 @@ from apps.questions.models import Question
 from apps.reasoning.api import run_named
 from apps.reasoning.models import RunQuestion
 from apps.review.api import VersionProblem
-from apps.review.queues.errors import NotAdmitted, QueueError
+from apps.review.queues.errors import ItemChanged, ItemLost, NotAdmitted, QueueError
 from apps.review.queues.plans import PlanError
 from apps.review.services import OverrideError, VersionConflict
 
@@ -45,6 +45,10 @@ def answered(view: Callable[..., Any]) -> Callable[..., Any]:
             return view(*args, **kwargs)
         except NotAdmitted as error:
             return Status(403, {"detail": str(error), "field": ""})
+        except ItemLost as error:
+            return Status(409, {"detail": str(error), "field": "token"})
+        except ItemChanged as error:
+            return Status(409, both_sides(error, kwargs.get("body")))
         except (OverrideError, QueueError) as error:
             return Status(422, {"detail": str(error), "field": error.field})
         except PlanError as error:
@@ -55,6 +59,17 @@ def answered(view: Callable[..., Any]) -> Callable[..., Any]:
     # types as they are: the wrapper's module does not know the view's names
     guarded.__signature__ = inspect.signature(view, eval_str=True)  # type: ignore[attr-defined]
     return guarded
+
+
+def both_sides(error: ItemChanged, body: object) -> dict[str, Any]:
+    """What stands and what was sent, of an item judged in two windows."""
+    return {
+        "detail": str(error),
+        "field": "expected_version",
+        "version": error.claim.version,
+        "mine": error.current,
+        "sent": body.model_dump(mode="json") if isinstance(body, Schema) else None,
+    }
 
 
 def question_named(request: HttpRequest, uid: str) -> Question:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import asdict
-from functools import wraps
 from typing import Any
 
 from django.http import Http404, HttpRequest
 from django.shortcuts import get_object_or_404
-from ninja import Query, Router, Schema, Status
+from ninja import Query, Router, Status
 
 from apps.questions.access import ADJUDICATOR, project_of
 from apps.questions.api_access import Problem, RoleAuth, Slice, curating, judging, signed_in, slice_by
 from apps.reasoning.api import PageQuery, path_in_run, run_named
+from apps.review.api_answers import answered
 from apps.review.models import (
     Claim,
     FlagState,
@@ -46,48 +45,15 @@ from apps.review.queue_schemas import (
 from apps.review.queues.adjudication import adjudicate, disputed_paths
 from apps.review.queues.build import set_queue_state
 from apps.review.queues.claims import HEARTBEAT_S, admit, claim_next, heartbeat, release_item, skip_item, why_empty
-from apps.review.queues.errors import ItemChanged, ItemLost, NotAdmitted, QueueError
 from apps.review.queues.flags import flag_question, resolve_flag
 from apps.review.queues.judging import JudgeResult, judge_item, keep_item, undo_item, undo_last
 from apps.review.queues.reveal import GoldFeedback, Reveal
 from apps.review.queues.said import Said
 from apps.review.queues.selectors import ItemView, find_item, my_progress, queue_progress, queues_of, view_item
 from apps.review.screen.context import change_said
-from apps.review.services import VersionConflict
 
 settling = RoleAuth(ADJUDICATOR)
 router = Router(tags=["queues"], auth=judging)
-
-
-def answered(view: Callable[..., Any]) -> Callable[..., Any]:
-    """What the services refuse, as 403, 409 and 422 in words."""
-
-    @wraps(view)
-    def guarded(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return view(*args, **kwargs)
-        except NotAdmitted as error:
-            return Status(403, {"detail": str(error), "field": ""})
-        except QueueError as error:
-            return Status(422, {"detail": str(error), "field": error.field})
-        except ItemLost as error:
-            return Status(409, {"detail": str(error), "field": "token"})
-        except VersionConflict as error:
-            return Status(409, {"detail": str(error), "field": "expected_version", "version": error.current.version})
-        except ItemChanged as error:
-            body = kwargs.get("body")
-            return Status(
-                409,
-                {
-                    "detail": str(error),
-                    "field": "expected_version",
-                    "version": error.claim.version,
-                    "mine": error.current,
-                    "sent": body.model_dump(mode="json") if isinstance(body, Schema) else None,
-                },
-            )
-
-    return guarded
 
 
 REFUSED: dict[Any, Any] = {403: Problem, 404: Problem, 409: BothSides, 422: Problem}
