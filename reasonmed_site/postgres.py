@@ -389,4 +389,7 @@ def _why(output: str) -> str:
     if any("No space left on device" in line for line in lines):
         return "no space left on device."
     telling = [line for line in lines if re.search(r"FATAL|PANIC|error|could not", line)]
-    return (telling or lines or ["no message"])[0]
+    own = [
+        line for line in telling if not re.search(r"starting up|not yet accepting", line)
+    ]  # not what clients were told
+    return (own or telling or lines or ["no message"])[0]

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 # What asks, where no full stop stands before it (after a table of findings)
 _ASKS = re.compile(r"\s(?=(?:Which|What|How|Where|When|Why|Who)\b[^.?!]*\?[\"”]?\s*$)")
+_NEW_LINE = re.compile(r"\n\s*(?=[A-Z(\"“])")  # a line of findings ends without a full stop
 _SENTENCE_END = re.compile(r"(?<=[.?!:])\s+(?=[A-Z(\"“])")
 
 
@@ -20,7 +21,7 @@ def split_stem(stem: str) -> Stem:
     """Paragraphs of the vignette, and the ask apart, so that it can stay beside the options."""
     whole = stem.strip()
     last = _SENTENCE_END.split(whole)[-1]
-    ask = _ASKS.split(last)[-1]
+    ask = _ASKS.split(_NEW_LINE.split(last)[-1])[-1]
     if ask == whole or not ask.rstrip('"”').endswith(("?", ":")):  # some stems of MedQA end with a stray quote
         ask = ""
     body = whole[: len(whole) - len(ask)].strip()

@@ -198,3 +198,12 @@ def test_any_sentence_quoted_in_full_is_cited(reason: str, text: str) -> None:
     assert cited_sentences(reason, sentences) <= {sentence.number for sentence in sentences}
     for sentence in split_sentences(PATH)[:3]:
         assert sentence.number in cited_sentences(f'He says "{sentence.text}".', split_sentences(PATH))
+
+
+def test_what_asks_begins_after_the_table_even_in_mid_sentence():
+    """ "In addition to …, which of the following …" after lines that end without a full stop."""
+    stem = split_stem(
+        "Studies show:\nGlucose 90 mg/dL\nArterial blood pH 7.11\nIn addition to dialysis, which of these is given?"
+    )
+    assert stem.ask == "In addition to dialysis, which of these is given?"
+    assert stem.paragraphs == ("Studies show:", "Glucose 90 mg/dL", "Arterial blood pH 7.11")

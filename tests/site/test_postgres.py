@@ -156,3 +156,14 @@ def kill_server(var: Path) -> int:
 def answers(var: Path) -> bool:
     with socket.socket(socket.AF_UNIX) as probe:
         return probe.connect_ex(str(postgres.socket_dir(var) / ".s.PGSQL.5432")) == 0
+
+
+def test_what_went_wrong_is_not_what_waiting_clients_were_told() -> None:
+    said = (
+        "12:00 [1] FATAL:  the database system is starting up\n"
+        "12:00 [2] FATAL:  the database system is not yet accepting connections\n"
+        '12:00 [3] PANIC:  could not open file "global/pg_control": Permission denied\n'
+        "12:00 [4] FATAL:  could not stat data directory\n"
+    )
+    assert "pg_control" in postgres._why(said)
+    assert "starting up" in postgres._why(said.splitlines()[0])
