@@ -107,8 +107,10 @@ def test_passed_on_and_set_aside(world: World, signed_in: Client) -> None:
     signed_in.post(reverse("review_skip", args=(claim.item_id,)), {"reason": "not_my_specialty"})
     assert Skip.objects.get().reason == "not_my_specialty"
     other = claim_next(queue=claim.item.queue, reviewer=world.clinician, prefetch=0)[0]
-    form = {"kind": "key_wrong", "idempotency_key": uuid4()}
+    form = {"kind": "key_wrong", "note": "Guidelines of 2024 say B.", "idempotency_key": uuid4()}
+    assert 'name="note"' in signed_in.get(reverse("review_item", args=(other.item_id,))).text
     signed_in.post(reverse("review_flag", args=(other.item_id,)), form)
+    assert QuestionFlag.objects.get().note == "Guidelines of 2024 say B."
     other.item.refresh_from_db()
     assert other.item.set_aside
 
