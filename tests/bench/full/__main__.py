@@ -45,7 +45,8 @@ def main() -> None:
                 print(json.dumps(figures[part], indent=1))
     if not given.only:
         kept.write_text(json.dumps(found, indent=1))
-        report.write(found, given.small, given.questions)
+        if sizes == (SMALL, FULL):  # the page speaks of these
+            report.write(found, given.small, given.questions)
     if given.drop:
         for size in sizes:
             drop_database(size)
