@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from reasonmed_verify.certificate import CertificateError, read_certificate
 from reasonmed_verify.manifest import (
     MANIFEST,
+    PROVENANCE,
     SIDECARS,
     SIGNATURE,
     File,
@@ -28,8 +29,6 @@ from reasonmed_verify.merkle import MerkleTree, root_from_proof
 from reasonmed_verify.records import UnreadableError, read_leaves
 from reasonmed_verify.signature import SignatureError, check_signature
 
-PROVENANCE = "provenance"  # the set whose lines say which record is which
-
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -39,22 +38,28 @@ class Finding:
     text: str
 
 
-def check_folder(folder: Path, *, key: Ed25519PublicKey | None = None, record: str | None = None) -> Iterator[Finding]:
-    """`record`: its place from 0, or `<question>/<slot>`. Without `key`, any key may have signed it."""
+def check_folder(
+    folder: Path, *, key: Ed25519PublicKey | None = None, record: str | None = None, of: str = PROVENANCE
+) -> Iterator[Finding]:
+    """`record`: its place from 0, or `<question>/<slot>`, in the set `of` and those that share its trail.
+
+    Without `key`, any key may have signed it.
+    """
     try:
         manifest = read_manifest(folder)
     except ManifestError as error:
         yield _problem(MANIFEST, str(error))
         return
     yield _signature(folder, manifest, key)
-    yield from _file(folder, manifest.card)
+    yield from _beside(folder, manifest)
     yield from _unlisted(folder, manifest)
-    place = None if record is None else _place_of(folder, manifest, record)
+    trail = next((s.trail for s in manifest.sets if s.name == of), "")
+    place = None if record is None else _place_of(folder, manifest, record, trail)
     if isinstance(place, Finding):
         yield place
         place = None
     for records in manifest.sets:
-        yield from _set(folder, manifest, records, place)
+        yield from _set(folder, manifest, records, place if records.trail == trail else None)
     if root_of_sets((s.name, s.records, s.root) for s in manifest.sets) == manifest.root:
         yield Finding("ok", f"root {manifest.root} over {len(manifest.sets)} sets of {manifest.records:,} records")
     else:
@@ -90,6 +95,14 @@ def _certificate(folder: Path, manifest: Manifest, key: Ed25519PublicKey | None)
             yield Finding("ok", f"certificate signed by the key {found.signed_by}: {found.sentence}")
     except CertificateError as error:
         yield Finding("problem", str(error))
+
+
+def _beside(folder: Path, manifest: Manifest) -> Iterator[Finding]:
+    """The card and the files that hold no set."""
+    found = [problem for file in (manifest.card, *manifest.extras) for problem in _file(folder, file)]
+    yield from found
+    if manifest.extras and not found:
+        yield Finding("ok", f"{len(manifest.extras) + 1} files beside the sets")
 
 
 def _file(folder: Path, file: File) -> Iterator[Finding]:
@@ -139,7 +152,7 @@ def _set(folder: Path, manifest: Manifest, records: RecordSet, watch: int | None
             return
         if (found := tree.size - before) != file.records:
             yield _problem(file.path, f"has {found:,} records instead of {file.records:,}")
-    if not records.records == manifest.records == sum(f.records for f in records.files):
+    if not records.records == _due(manifest, records) == sum(f.records for f in records.files):
         yield _problem(MANIFEST, f"its counts of records do not agree for {records.name}")
     if tree.root().hex() != records.root:
         yield _problem(
@@ -149,6 +162,13 @@ def _set(folder: Path, manifest: Manifest, records: RecordSet, watch: int | None
     yield Finding("ok", f"{records.name}: {tree.size:,} records, root {records.root}")
     if watch is not None and watch < tree.size:
         yield _record(manifest, records, watched, watch, tree.proof())
+
+
+def _due(manifest: Manifest, records: RecordSet) -> int:
+    """How many records a set has to have: as many as its trail has lines; those of the export's own, as it says."""
+    if records.trail == PROVENANCE:
+        return manifest.records
+    return next((s.records for s in manifest.sets if s.name == records.trail), -1)
 
 
 def _record(manifest: Manifest, records: RecordSet, leaf: bytes, place: int, path: list[bytes]) -> Finding:
@@ -169,23 +189,23 @@ def _record(manifest: Manifest, records: RecordSet, leaf: bytes, place: int, pat
     return Finding("ok", f"{records.name}: record {place:,} stands under the root, proven by {hashes} hashes")
 
 
-def _place_of(folder: Path, manifest: Manifest, record: str) -> int | Finding:
+def _place_of(folder: Path, manifest: Manifest, record: str, trail: str) -> int | Finding:
     """The record's place, or why there is none."""
+    told = next((s for s in manifest.sets if s.name == trail), None)
+    if told is None:
+        return _problem(ascii(record), "no such set, or no set that says which record is which")
     if record.isascii() and record.isdecimal():
         place = int(record)
-        return (
-            place if place < manifest.records else _problem(record, f"there are {manifest.records:,} records, from 0")
-        )
+        return place if place < told.records else _problem(record, f"there are {told.records:,} records, from 0")
     question, _, slot = record.rpartition("/")
-    trail = next((s for s in manifest.sets if s.name == PROVENANCE), None)
     try:
-        lines = (line for file in trail.files for line in read_leaves(folder / file.path)) if trail else iter(())
+        lines = (line for file in told.files for line in read_leaves(folder / file.path))
         for place, line in enumerate(lines):
             said = json.loads(line)
             if (said["question"], str(said["slot"])) == (question, slot):
                 return place
     except (UnreadableError, OSError, ValueError, KeyError, TypeError, RecursionError):
-        return _problem(PROVENANCE, "cannot be read, so the record cannot be looked up")
+        return _problem(trail, "cannot be read, so the record cannot be looked up")
     return _problem(ascii(record), "no such record; give its place from 0, or <question>/<slot>")
 
 

@@ -19,6 +19,7 @@ CERTIFICATE_SIGNATURE = "certificate.sig"
 SIDECARS = frozenset({MANIFEST, SIGNATURE, CERTIFICATE, CERTIFICATE_SIGNATURE})  # not in the list of files
 SCHEMA = "reasonmed-export/1"
 HASH = "rfc6962-sha256"
+PROVENANCE = "provenance"  # the set whose lines say which record is which
 MAX_BYTES = 64 * 1024 * 1024
 _NAME = re.compile(r"(?:\w[\w.-]*/)*\w[\w.-]*", re.ASCII)
 _SET = re.compile(r"\w[\w.-]{0,99}", re.ASCII)
@@ -40,12 +41,13 @@ class File:
 
 @dataclass(frozen=True, slots=True)
 class RecordSet:
-    """One Merkle tree: the records of `files`, one after the other."""
+    """One Merkle tree: the records of `files`, one after the other. `trail`: the set with one line for each of them."""
 
     name: str
     records: int
     root: str
     files: tuple[File, ...]
+    trail: str = PROVENANCE
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +55,14 @@ class Manifest:
     raw: bytes
     records: int
     card: File
+    extras: tuple[File, ...]  # files that hold no records of a set
     sets: tuple[RecordSet, ...]
     root: str
     signed_by: str  # key id; "" where it says that it is not signed
 
     @property
     def names(self) -> set[str]:
-        return {self.card.path, *(f.path for s in self.sets for f in s.files)}
+        return {self.card.path, *(f.path for f in self.extras), *(f.path for s in self.sets for f in s.files)}
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -95,10 +98,20 @@ def _parse(raw: bytes, said: Any) -> Manifest:
     if "merkle" not in said:
         raise ValueError("it has no Merkle root; it was written by an earlier version of the workbench")
     merkle, files = said["merkle"], {f.path: f for f in map(_file, said["files"])}
+    card, extras = _file(said["card"]), tuple(map(_file, said.get("extras", ())))
+    beside = [card.path, *(f.path for f in extras)]
     if merkle["hash"] != HASH or len(files) != len(said["files"]):
         raise ValueError(f"its hash is not {HASH}, or a file stands in it twice")
+    if len({*files, *beside} - SIDECARS) != len(files) + len(beside):
+        raise ValueError("a file stands in it twice")
     sets = tuple(
-        RecordSet(_set(s["set"]), _count(s["records"]), _hex(s["root"]), tuple(files[name] for name in s["files"]))
+        RecordSet(
+            _set(s["set"]),
+            _count(s["records"]),
+            _hex(s["root"]),
+            tuple(files[name] for name in s["files"]),
+            _set(s.get("trail", PROVENANCE)),
+        )
         for s in merkle["sets"]
     )
     listed = [f.path for s in sets for f in s.files]
@@ -109,7 +122,8 @@ def _parse(raw: bytes, said: Any) -> Manifest:
     return Manifest(
         raw=raw,
         records=_count(said["records"]),
-        card=_file(said["card"]),
+        card=card,
+        extras=extras,
         sets=sets,
         root=_hex(merkle["root"]),
         signed_by=_key(said["signed_by"] or ""),
