@@ -25,9 +25,9 @@ from apps.exports.certificate.bounds import (
     stratified_bound,
 )
 from apps.exports.certificate.claim import claim_from_sample, claim_from_sequence, percent_up
-from apps.exports.certificate.drawing import draw_sample
 from apps.exports.certificate.sequential import Sprt
 from apps.review.statistics.acceptance import highest_rate, sample_size
+from reasonmed_verify.drawing import draw_sample
 
 REPETITIONS = 10_000
 SLACK = 3 * math.sqrt(0.05 * 0.95 / REPETITIONS)  # three standard errors of a simulated 95 %

@@ -33,13 +33,17 @@ class Stratum:
 
 @dataclass(frozen=True, slots=True)
 class Misses:
-    """What reviewers overlooked among `known` wrong records that were put before them without telling."""
+    """What reviewers overlooked among `known` wrong records that were put before them without telling.
+
+    `spread`: how much oftener those who judge a record together may miss a fault than one of them does, at most.
+    """
 
     missed: int
     known: int
+    spread: float = 1.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.missed <= self.known:
+        if not 0 <= self.missed <= self.known or self.spread < 1:
             raise ValueError("No more can be missed than there was.")
 
     @property
@@ -48,7 +52,7 @@ class Misses:
         return self.missed / self.known if self.known else 1.0
 
     def highest(self, confidence: float) -> float:
-        return highest_rate(self.missed, self.known, confidence=confidence)
+        return min(1.0, self.spread * highest_rate(self.missed, self.known, confidence=confidence))
 
 
 def corrected_rate(rate: float, miss_rate: float) -> float:
