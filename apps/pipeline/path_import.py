@@ -5,7 +5,7 @@ Held-out questions may take part: importing, judging and reviewing them is allow
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -19,19 +19,17 @@ from django.utils import timezone
 
 from apps.pipeline.config import ConfigError, RunConfig, default_config, parse_config
 from apps.pipeline.path_rows import PathRow, read_path_rows
+from apps.pipeline.path_store import Slots, store_rows
 from apps.questions.fingerprints import fingerprint, normalise, normalise_option, stem_fingerprint
 from apps.questions.importers.base import FileRefused, Problem, RowError
 from apps.questions.importers.files import SourceFile
 from apps.questions.models import LETTERS, Project, Question
 from apps.questions.text import join_contexts
-from apps.reasoning.answers import extract_answer
-from apps.reasoning.cleaning import clean_path
-from apps.reasoning.models import Origin, QuestionState, ReasoningPath, Run, RunQuestion, RunState
-from apps.reasoning.services import add_counters, assess_questions
+from apps.reasoning.models import Run, RunQuestion, RunState
 
 MAX_PROBLEMS = 1_000
 PUBLISHED_TEMPERATURES = (0.7, 0.9, 1.0)
-_BATCH = 50  # rows held at a time, each with its paths
+_BATCH = 200  # rows held at a time, each with its paths
 
 Progress = Callable[[int, int, int], None]  # (bytes read, bytes in all, rows)
 
@@ -97,7 +95,7 @@ def import_paths(
         with transaction.atomic():
             run = _create_run(project, name, config, created_by)
             known = temperatures is not None
-            _fill(run, source, _Slots(config, tuple(models or generators), known), report, skip_bad_rows, on_progress)
+            _fill(run, source, Slots(config, tuple(models or generators), known), report, skip_bad_rows, on_progress)
     except FileRefused as refusal:
         report.add(refusal.line, refusal.field, refusal.message)
         raise PathImportRefused(report) from refusal
@@ -144,34 +142,10 @@ def _create_run(project: Project, name: str, config: RunConfig, created_by: User
     return run
 
 
-@dataclass(frozen=True, slots=True)
-class _Slots:
-    config: RunConfig
-    models: tuple[str, ...]
-    temperatures_known: bool
-
-    def path(self, run: Run, question: Question, place: tuple[int, int], raw: str) -> ReasoningPath:
-        generator = self.config.generators[place[0]]
-        answer = extract_answer(raw, question.options)
-        return ReasoningPath(
-            run=run,
-            question=question,
-            origin=Origin.IMPORTED,
-            generator=generator.name,
-            sample=place[1] + 1,
-            raw=raw,
-            text=clean_path(raw),
-            answer=answer.letter,
-            answer_how=answer.how,
-            model=self.models[place[0]],
-            temperature=generator.temperatures[place[1]] if self.temperatures_known else None,
-        )
-
-
 def _fill(
     run: Run,
     source: SourceFile,
-    slots: _Slots,
+    slots: Slots,
     report: PathImportReport,
     skip_bad_rows: bool,
     on_progress: Progress | None,
@@ -205,7 +179,7 @@ def _good(batch: Iterable[PathRow | Problem], report: PathImportReport) -> list[
     return good
 
 
-def _import_batch(run: Run, rows: Sequence[PathRow], slots: _Slots, report: PathImportReport) -> None:
+def _import_batch(run: Run, rows: Sequence[PathRow], slots: Slots, report: PathImportReport) -> None:
     """Rows whose question is found, in the file's order; their counters and assessments with them."""
     chosen: dict[int, tuple[Question, PathRow]] = {}
     for row, question in zip(rows, _find_questions(run.project, rows), strict=True):
@@ -222,31 +196,13 @@ def _import_batch(run: Run, rows: Sequence[PathRow], slots: _Slots, report: Path
     for _question, row in chosen.values():
         for name in row.missing:
             report.add(row.line, name, "no path here")
-    paths = [slots.path(run, q, place, raw) for q, row in chosen.values() for place, raw in row.paths.items()]
-    _store(run, [question for question, _row in chosen.values()], paths)
     report.questions += len(chosen)
-    report.paths += len(paths)
+    report.paths += store_rows(run, list(chosen.values()), slots)
 
 
 def _reject_repeated(report: PathImportReport, row: PathRow, question: Question) -> None:
     report.skipped += 1
     report.add(row.line, "question", f"stands twice in this file, as {question.uid}")
-
-
-def _store(run: Run, questions: Sequence[Question], paths: Sequence[ReasoningPath]) -> None:
-    if not questions:
-        return
-    RunQuestion.objects.bulk_create(
-        RunQuestion(run=run, question=q, benchmark_id=q.benchmark_id, state=QuestionState.WAITING, reason="verify")
-        for q in questions
-    )
-    ReasoningPath.objects.bulk_create(paths)
-    counts: Counter[str] = Counter(questions=len(questions))
-    counts[f"paths:{Origin.IMPORTED}"] = len(paths)
-    counts[f"state:{QuestionState.WAITING}:verify"] = len(questions)
-    counts.update(f"benchmark:{q.benchmark_id}:{QuestionState.WAITING}" for q in questions)
-    add_counters(run_id=run.pk, change=counts)
-    assess_questions(run=run, question_ids=[q.pk for q in questions])
 
 
 # Which question a row is about

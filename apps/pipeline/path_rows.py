@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from apps.questions.fingerprints import normalise_option, spell
 from apps.questions.importers.base import Problem, RowError, members, shown, text_of
@@ -21,16 +21,23 @@ _COT = re.compile(r"model\d+_COT\d+", re.IGNORECASE)
 _UNDECODED = re.compile("[\udc80-\udcff]")  # how a byte that is no UTF-8 comes out of SourceFile
 
 
+class Told(NamedTuple):
+    """A path as it came and as it is read."""
+
+    raw: str
+    text: str
+
+
 @dataclass(frozen=True, slots=True)
 class PathRow:
-    """`keys`: the options that `answer` can mean (0-based; two where a text reads like a letter). `paths`: raw replies
-    by (generator, sample), both 0-based; `missing` names the fields without one."""
+    """`keys`: the options that `answer` can mean (0-based; two where a text reads like a letter). `paths`: by
+    (generator, sample), both 0-based; `missing` names the fields without one."""
 
     line: int
     question: str
     options: tuple[str, ...]
     keys: frozenset[int]
-    paths: dict[tuple[int, int], str]
+    paths: dict[tuple[int, int], Told]
     missing: tuple[str, ...]
 
 
@@ -53,7 +60,7 @@ def _parse(line: int, record: dict[str, Any], generators: int, samples: int) -> 
             f"a path for which no generator or temperature was named ({generators} generators × {samples} samples expected)",
         )
     options = _options(record.get("options"))
-    paths = {place: raw for name, place in fields.items() if (raw := _reply(record.get(name), name))}
+    paths = {place: told for name, place in fields.items() if (told := _reply(record.get(name), name))}
     if not paths:
         raise RowError("model1_COT1", "the row holds no path")
     return PathRow(
@@ -92,12 +99,14 @@ def _keys(value: Any, options: tuple[str, ...]) -> frozenset[int]:
     return frozenset(found)
 
 
-def _reply(value: Any, field: str) -> str:
-    """The raw reply, storable; "" where there is nothing to read in it."""
+def _reply(value: Any, field: str) -> Told | None:
+    """The reply, storable; None where there is nothing to read in it."""
     if value is None:
-        return ""
+        return None
     if not isinstance(value, str):
         raise RowError(field, f"must be text, not {shown(value)}")
     if _UNDECODED.search(value):
         raise RowError(field, "is not UTF-8, or holds half a character; save the file as UTF-8")
-    return sanitize_text(value) if clean_path(value) else ""
+    raw = sanitize_text(value)
+    text = clean_path(raw)
+    return Told(raw, text) if text else None

@@ -11,6 +11,9 @@ _FILLER = re.compile(
     r"(?:let'?s (?:see|go|think|begin|start|dive in)\b|let me (?:think|see)\b)?\W*",
     re.IGNORECASE,
 )
+_NOISE_BEGINS = re.compile(  # what a line must begin with to be noise: most lines are no more than looked at
+    r"\W*(?:thinking|alright|all right|okay|ok|hmm|right|well|so|now|sure|great|let)", re.IGNORECASE
+)
 _BLANK_LINES = re.compile(r"\n{3,}")
 
 
@@ -50,18 +53,18 @@ def clean_path(raw: str) -> str:
 def _clean_once(text: str) -> str:
     if "<" in text:
         text = _TAG.sub("\n", text)
-    kept = [line.rstrip() for line in text.split("\n") if not _is_noise(line)]
+    kept = [line.rstrip() for line in text.split("\n") if not (line and _is_noise(line))]
     text = "\n".join(kept)
     return (_BLANK_LINES.sub("\n\n", text) if "\n\n\n" in text else text).strip()
 
 
 def _is_noise(line: str) -> bool:
     """A `## Thinking` heading, or words that say nothing ("Alright, let's see."). Empty lines and rules are not noise."""
-    if len(line) > 60:
+    if len(line) > 60 or not _NOISE_BEGINS.match(line):
         return False
     if _THINKING_HEADING.fullmatch(line):
         return True
-    return any(c.isalpha() for c in line) and _FILLER.fullmatch(line) is not None
+    return _FILLER.fullmatch(line) is not None
 
 
 # What counts as the reply's own conclusion

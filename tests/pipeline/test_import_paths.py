@@ -14,6 +14,7 @@ from django.core.management import call_command
 from apps.pipeline.path_import import PathImportRefused, PathImportReport, import_paths
 from apps.questions.fingerprints import fingerprint, stem_fingerprint
 from apps.questions.models import Question
+from apps.reasoning.ledger_check import check_run
 from apps.reasoning.models import ReasoningPath, Run, RunCounter, RunQuestion
 from tests.factories import make_project, make_question, make_run
 
@@ -92,13 +93,15 @@ def test_json_lines_and_gzip(tmp_path: Path) -> None:
     assert bring_in(path).questions == 2
 
 
-def test_more_rows_than_a_batch(tmp_path: Path) -> None:
-    stems = [f"Question {n}?" for n in range(60)]
+def test_more_rows_than_a_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("apps.pipeline.path_import._BATCH", 7)
+    stems = [f"Question {n}?" for n in range(20)]
     for stem in stems:
         ask(stem)
     path = write(tmp_path, [row(s) for s in stems] + [row(stems[0])])
     assert refused(path) == [(1, "question", f"stands twice in this file, as {Question.objects.earliest('id').uid}")]
-    assert bring_in(path, skip_bad_rows=True).questions == 60
+    assert bring_in(path, skip_bad_rows=True).questions == 20
+    assert check_run(Run.objects.get()) == []
 
 
 def test_unknown_temperatures_stay_unknown_and_fewer_paths_get_cut_offs(tmp_path: Path) -> None:
