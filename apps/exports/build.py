@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from apps.exports.card import dataset_card
+from apps.exports.config import DEFAULT, ExportConfig
 from apps.exports.errors import ExportRefusedError, ExportStoppedError, LedgerBrokenError
 from apps.exports.folder import CARD, MANIFEST, SCHEMA_NAME, SIGNATURE, atomic_folder
 from apps.exports.lineage import PAGE, Asked, read_pages
@@ -19,6 +20,7 @@ from apps.exports.proof.signing import SigningKey, signing_key
 from apps.exports.provenance import provenance_of
 from apps.exports.records import Variant, make_record
 from apps.exports.selectors import check_signed_off
+from apps.exports.sieves import Sifter, sieves_of
 from apps.exports.tally import Tally, manifest_of
 from apps.exports.writers import SHARD_BYTES, FileEntry, Format, JsonlWriter, RecordWriter, open_writer
 from apps.reasoning.models import QuestionState, Run
@@ -41,6 +43,7 @@ def build_export(
     variants: Sequence[Variant],
     format: Format,
     out_dir: Path,
+    config: ExportConfig = DEFAULT,
     progress: Progress | None = None,
     should_stop: Callable[[], bool] | None = None,
     limits: Limits = Limits(),
@@ -58,23 +61,33 @@ def build_export(
             for v in variants
         }
         trail = opened.enter_context(closing(JsonlWriter(folder, "provenance")))
-        tally = Tally(run)
+        tally, sifter = Tally(run), Sifter(sieves_of(run, config))
         for page in read_pages(run, page=limits.page):
             if should_stop and should_stop():
                 raise ExportStoppedError
-            _write_page(page, tally, writers, trail)
+            _write_page(page, tally, sifter, writers, trail)
             if progress:
                 progress(tally.questions)
         if why_not := refusal(tally.sign_offs):
             raise ExportRefusedError(why_not)
         sets = [(writer, writer.finish()) for writer in (*writers.values(), trail)]
-        return _finish(folder, tally, variants, format, sets, key)
+        chosen = {
+            "choices": config.as_json(),
+            "records_left_out": dict(sorted(sifter.records.items())),
+            "held_out": run.allow_held_out and config.sources != "open",
+        }
+        return _finish(folder, tally, variants, format, sets, key, chosen)
 
 
-def _write_page(page: list[Asked], tally: Tally, writers: dict[Variant, RecordWriter], trail: JsonlWriter) -> None:
+def _write_page(
+    page: list[Asked], tally: Tally, sifter: Sifter, writers: dict[Variant, RecordWriter], trail: JsonlWriter
+) -> None:
+    states = {a.question.pk: tally.state_of(a) for a in page}
+    ready = [a for a in page if states[a.question.pk][0] == QuestionState.READY]
+    states |= {pk: (QuestionState.EXCLUDED, reason) for pk, reason in sifter.sift(ready).items()}
     exported = []
     for asked in page:
-        state, reason = tally.state_of(asked)
+        state, reason = states[asked.question.pk]
         tally.count_question(asked, state, reason)
         if state != QuestionState.READY:
             continue
@@ -99,16 +112,19 @@ def _finish(
     format: Format,
     sets: Sequence[tuple[RecordWriter, Sequence[FileEntry]]],
     key: SigningKey | None,
+    chosen: dict[str, Any],
 ) -> dict[str, Any]:
     """Card, manifest and, with a key, its signature; only the signature knows the time, so the rest can be made again."""
     files = [file for _, made in sets for file in made]
-    draft = manifest_of(tally, schema=SCHEMA_NAME, variants=variants, format=format, files=files, card=None)
+    draft = manifest_of(tally, schema=SCHEMA_NAME, variants=variants, format=format, files=files, card=None) | chosen
+    extras: list[FileEntry] = []  # further files beside the sets and the card, written into `folder` by now
     text = dataset_card(draft, tally.licences).encode()
     (folder / CARD).write_bytes(text)
     card: FileEntry = {"path": CARD, "sha256": hashlib.sha256(text).hexdigest(), "records": 0, "bytes": len(text)}
     manifest = {
         **draft,
         "card": card,
+        "extras": extras,
         "merkle": merkle_section(sets),
         "code_version": code_version(),
         "signed_by": key.id if key else None,

@@ -17,6 +17,9 @@ from apps.exports.errors import ExportRefusedError
 MANIFEST = "manifest.json"
 SIGNATURE = "manifest.sig"  # only where the export is signed
 CARD = "README.md"
+CERTIFICATE = "certificate.json"  # beside the manifest once there is one, and not named in it
+CERTIFICATE_SIGNATURE = "certificate.sig"
+BESIDE = frozenset({MANIFEST, SIGNATURE, CARD, CERTIFICATE, CERTIFICATE_SIGNATURE})
 SCHEMA_NAME = "reasonmed-export/1"  # the manifest's `schema`, by which we know a folder as ours
 
 
@@ -61,12 +64,9 @@ def check_target(target: Path) -> None:
 def _is_ours(target: Path, present: set[str]) -> bool:
     try:
         manifest = json.loads((target / MANIFEST).read_bytes())
-        return manifest["schema"] == SCHEMA_NAME and present <= {f["path"] for f in manifest["files"]} | {
-            MANIFEST,
-            SIGNATURE,
-            CARD,
-        }
-    except (OSError, ValueError, KeyError, TypeError):
+        named = {f["path"] for f in (*manifest["files"], *manifest.get("extras", ()))}
+        return manifest["schema"] == SCHEMA_NAME and present <= named | BESIDE
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
 
 

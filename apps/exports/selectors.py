@@ -9,7 +9,7 @@ from uuid import UUID
 from django.db.models import Count, Q, QuerySet, Sum
 
 from apps.exports.errors import ExportRefusedError
-from apps.exports.folder import MANIFEST, SIGNATURE
+from apps.exports.folder import CERTIFICATE, CERTIFICATE_SIGNATURE, MANIFEST, SIGNATURE
 from apps.exports.models import Snapshot
 from apps.exports.records import Variant
 from apps.exports.tally import HELD_OUT
@@ -132,12 +132,13 @@ def files_of(snapshot: Snapshot, *, variant: Variant | None = None) -> list[File
     """The files of a finished snapshot as its manifest names them, the dataset card last."""
     if not snapshot.manifest:
         return []
-    files: list[FileEntry] = [*snapshot.manifest["files"], snapshot.manifest["card"]]
+    named = snapshot.manifest
+    files: list[FileEntry] = [*named["files"], *named.get("extras", ()), named["card"]]
     return [f for f in files if variant is None or f["path"].startswith((f"{variant}-", f"{variant}."))]
 
 
 def file_named(snapshot: Snapshot, name: str) -> FileEntry | None:
-    """Only a name that the manifest knows, its own, or its signature's; so no name can lead out of the folder."""
-    if snapshot.manifest and name in (MANIFEST, SIGNATURE):
+    """Only a name that the manifest knows, its own, or one that stands beside it; so no name can lead out of the folder."""
+    if snapshot.manifest and name in (MANIFEST, SIGNATURE, CERTIFICATE, CERTIFICATE_SIGNATURE):
         return {"path": name, "sha256": "", "records": 0, "bytes": 0}
     return next((f for f in files_of(snapshot) if f["path"] == name), None)

@@ -16,6 +16,7 @@ from django.db.models import Max
 from django.utils import timezone
 
 from apps.exports.build import build_export
+from apps.exports.config import DEFAULT, ExportConfig, read_config
 from apps.exports.errors import ExportRefusedError, ExportStoppedError, LedgerBrokenError
 from apps.exports.models import ExportState, Snapshot
 from apps.exports.records import parse_variants
@@ -30,7 +31,14 @@ PROGRESS_SECONDS = 0.5
 
 
 @transaction.atomic
-def create_export(*, run: Run, variants: Iterable[str], format: str, created_by: User | None = None) -> Snapshot:
+def create_export(
+    *,
+    run: Run,
+    variants: Iterable[str],
+    format: str,
+    config: ExportConfig = DEFAULT,
+    created_by: User | None = None,
+) -> Snapshot:
     """Orders an export, to be built by a worker. Raises ExportRefusedError for what makes no sense, or is not signed off."""
     try:
         chosen = parse_variants(variants)
@@ -42,7 +50,12 @@ def create_export(*, run: Run, variants: Iterable[str], format: str, created_by:
     Run.objects.select_for_update().get(pk=run.pk)  # one number each, also for two orders at once
     last = Snapshot.objects.filter(run=run).aggregate(last=Max("number"))["last"] or 0
     return Snapshot.objects.create(
-        run=run, number=last + 1, variants=list(chosen), format=format, created_by=created_by
+        run=run,
+        number=last + 1,
+        variants=list(chosen),
+        format=format,
+        config=config.as_json(),
+        created_by=created_by,
     )
 
 
@@ -93,6 +106,7 @@ def _build(snapshot: Snapshot, should_stop: Callable[[], bool] | None) -> int:
             variants=parse_variants(snapshot.variants),
             format=cast("Format", snapshot.format),
             out_dir=folder_of(snapshot),
+            config=read_config(snapshot.config),
             progress=_progress_of(snapshot),
             should_stop=should_stop,
         )
@@ -116,7 +130,9 @@ def _build(snapshot: Snapshot, should_stop: Callable[[], bool] | None) -> int:
         state=ExportState.DONE,
         manifest=manifest,
         records=manifest["records"],
+        bytes=sum(f["bytes"] for f in (*manifest["files"], *manifest["extras"], manifest["card"])),
         simulated=manifest["simulated"],
+        held_out=manifest["held_out"],
         questions=total,
         done_questions=total,
         error="",

@@ -1,0 +1,157 @@
+"""What keeps a record out of an export besides the ledger itself: each choice is a sieve, and each says why.
+
+A sieve sees the questions of a page that are ready, with their records, and names those that stay behind. The first
+sieve to name a record gives the reason, which lands in the manifest's sums.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from apps.exports.config import ExportConfig
+from apps.exports.lineage import Asked
+from apps.exports.tally import HELD_OUT
+from apps.questions.models import Question
+from apps.reasoning.models import Label, PathLabel, Run, RunQuestion, VerdictSource
+
+WHOLE = 0  # in place of a slot: the whole question
+OPEN_SOURCE = "open_source"
+NOT_CHOSEN_BENCHMARK = "benchmark_not_chosen"
+NOT_CHOSEN_TIER = "tier_not_chosen"
+DUPLICATE = "duplicate"
+BY_PEOPLE = "label_by_people"
+NOT_BY_PEOPLE = "no_label_by_people"
+
+LeftOut = Mapping[tuple[int, int], str]  # (question id, slot or WHOLE) → reason
+
+
+class Sieve(Protocol):
+    def sift(self, page: Sequence[Asked]) -> LeftOut:
+        """`page` holds ready questions only. At most a fixed number of queries a page."""
+
+
+def sieves_of(run: Run, config: ExportConfig) -> list[Sieve]:
+    """In the order in which they are asked: cheap ones first. None for the defaults."""
+    found: list[Sieve] = []
+    if config.sources != "allowed":
+        found.append(SourceSieve(held_out=config.sources == "held_out"))
+    if config.benchmarks:
+        found.append(BenchmarkSieve(frozenset(config.benchmarks)))
+    if config.tiers:
+        found.append(TierSieve(frozenset(config.tiers)))
+    if config.duplicates == "out":
+        found.append(DuplicateSieve(run))
+    if config.labels != "clinician_first":
+        found.append(LabelSieve(run, by_people=config.labels == "clinician"))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class SourceSieve:
+    held_out: bool  # those that may stay in
+
+    def sift(self, page: Sequence[Asked]) -> LeftOut:
+        why = OPEN_SOURCE if self.held_out else HELD_OUT
+        return {(a.question.pk, WHOLE): why for a in page if a.question.held_out != self.held_out}
+
+
+@dataclass(frozen=True, slots=True)
+class BenchmarkSieve:
+    slugs: frozenset[str]
+
+    def sift(self, page: Sequence[Asked]) -> LeftOut:
+        return {
+            (a.question.pk, WHOLE): NOT_CHOSEN_BENCHMARK for a in page if a.question.benchmark.slug not in self.slugs
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class TierSieve:
+    tiers: frozenset[str]
+
+    def sift(self, page: Sequence[Asked]) -> LeftOut:
+        return {(a.question.pk, WHOLE): NOT_CHOSEN_TIER for a in page if a.row.tier not in self.tiers}
+
+
+@dataclass(frozen=True, slots=True)
+class DuplicateSieve:
+    """Of each group of equals in the run one question stays: the canonical one, else the first. Held-out and open ones are apart."""
+
+    run: Run
+
+    def sift(self, page: Sequence[Asked]) -> LeftOut:
+        groups = {a.question.pk: a.question.canonical_id for a in page if a.question.canonical_id}
+        if not groups:
+            return {}
+        wanted = set(groups.values())
+        rows = RunQuestion.objects.filter(run=self.run).order_by()
+        present = set(rows.filter(question_id__in=wanted).values_list("question_id", flat=True))
+        firsts: dict[int | None, int] = {}
+        members = Question.objects.filter(canonical_id__in=wanted - present, in_runs__run=self.run).order_by("pk")
+        for pk, canonical in members.values_list("pk", "canonical_id"):
+            firsts.setdefault(canonical, pk)
+        return {
+            (pk, WHOLE): DUPLICATE
+            for pk, canonical in groups.items()
+            if canonical in present or firsts.get(canonical) != pk
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class LabelSieve:
+    """Whose verdict a record rests on.
+
+    The judge's alone: the judge called the kept path Correct, and no person's word changed anything on its question. A
+    clinician's alone: the kept path's label is a person's.
+    """
+
+    run: Run
+    by_people: bool
+
+    def sift(self, page: Sequence[Asked]) -> LeftOut:
+        labels = PathLabel.objects.filter(run=self.run, path_id__in=[k.path.pk for a in page for k in a.kept])
+        said = {pk: (source, judge) for pk, source, judge in labels.values_list("path_id", "source", "judge_label")}
+        return {
+            (a.question.pk, kept.slot): NOT_BY_PEOPLE if self.by_people else BY_PEOPLE
+            for a in page
+            for kept in a.kept
+            if self._stays_behind(a, *said.get(kept.path.pk, ("", "")))
+        }
+
+    def _stays_behind(self, asked: Asked, source: str, judge: str) -> bool:
+        if self.by_people:
+            return source not in (VerdictSource.PERSON, VerdictSource.ADJUDICATION)
+        return asked.row.overridden or judge != Label.CORRECT
+
+
+@dataclass(slots=True)
+class Sifter:
+    """Asks the sieves, takes what they name out of the questions, and counts it."""
+
+    sieves: Sequence[Sieve]
+    records: Counter[str] = field(default_factory=Counter)  # of exported questions, by reason
+
+    def sift(self, page: Sequence[Asked]) -> dict[int, str]:
+        """Question id → reason, of the questions that stay behind whole. The others lose the records that stay behind."""
+        if not self.sieves or not page:
+            return {}
+        out: dict[tuple[int, int], str] = {}
+        for sieve in self.sieves:
+            out = {**sieve.sift(page), **out}
+        return dict(self._settle(page, out))
+
+    def _settle(self, page: Sequence[Asked], out: LeftOut) -> Iterator[tuple[int, str]]:
+        for asked in page:
+            pk = asked.question.pk
+            if (pk, WHOLE) in out:
+                yield pk, out[pk, WHOLE]
+                continue
+            gone = [out[pk, kept.slot] for kept in asked.kept if (pk, kept.slot) in out]
+            if gone and len(gone) == len(asked.kept):
+                yield pk, gone[0]
+            elif gone:
+                asked.kept = [kept for kept in asked.kept if (pk, kept.slot) not in out]
+                self.records.update(gone)
