@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any, Literal, Protocol, TypedDict, cast, get_args
 
@@ -43,14 +44,17 @@ class RecordWriter(Protocol):
     name: str
     tree: MerkleTree
 
-    def write(self, record: Record) -> None: ...
+    def write(self, record: Mapping[str, Any]) -> None: ...
     def finish(self) -> list[FileEntry]: ...
     def close(self) -> None: ...
 
 
-def open_writer(folder: Path, name: str, format: Format, *, shard_bytes: int = SHARD_BYTES) -> RecordWriter:
+def open_writer(
+    folder: Path, name: str, format: Format, *, shard_bytes: int = SHARD_BYTES, schema: pa.Schema = SCHEMA
+) -> RecordWriter:
+    """`schema`: the columns of Parquet, in the order of the record's keys."""
     if format == "parquet":
-        return ParquetWriter(folder, name, shard_bytes=shard_bytes)
+        return ParquetWriter(folder, name, shard_bytes=shard_bytes, schema=schema)
     return JsonlWriter(folder, name, suffix=format)
 
 
@@ -124,19 +128,20 @@ class ParquetWriter:
     N is known at the end only, so shards are written under passing names and renamed by `finish`.
     """
 
-    def __init__(self, folder: Path, name: str, *, shard_bytes: int = SHARD_BYTES) -> None:
+    def __init__(self, folder: Path, name: str, *, shard_bytes: int = SHARD_BYTES, schema: pa.Schema = SCHEMA) -> None:
         self.name, self.tree = name, MerkleTree()
-        self._folder, self._shard_bytes = folder, shard_bytes
+        self._folder, self._shard_bytes, self._schema = folder, shard_bytes, schema
         self._group_bytes = min(ROW_GROUP_BYTES, shard_bytes)
         self._shards: list[tuple[Path, int]] = []  # (passing path, rows)
-        self._rows: list[Record] = []
+        self._rows: list[Mapping[str, Any]] = []
         self._held = 0
         self._open_shard()
 
-    def write(self, record: Record) -> None:
+    def write(self, record: Mapping[str, Any]) -> None:
+        leaf = orjson.dumps(record)
         self._rows.append(record)
-        self.tree.add(orjson.dumps(record))
-        self._held += len(record["instruction"]) + len(record["output"])
+        self.tree.add(leaf)
+        self._held += len(leaf)
         if self._held >= self._group_bytes:
             if self._sink.tell() >= self._shard_bytes:
                 self._close_shard()
@@ -156,12 +161,12 @@ class ParquetWriter:
     def _open_shard(self) -> None:
         self._path = self._folder / f"{self.name}-{len(self._shards):05}.part"
         self._sink = pa.OSFile(str(self._path), "wb")
-        self._writer = pq.ParquetWriter(self._sink, SCHEMA, compression="zstd", write_statistics=False)
+        self._writer = pq.ParquetWriter(self._sink, self._schema, compression="zstd", write_statistics=False)
         self._shard_rows = 0
 
     def _flush(self) -> None:
         if self._rows:
-            self._writer.write_table(pa.Table.from_pylist(self._rows, schema=SCHEMA))
+            self._writer.write_table(pa.Table.from_pylist(self._rows, schema=self._schema))
             self._shard_rows += len(self._rows)
             self._rows, self._held = [], 0
 

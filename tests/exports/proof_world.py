@@ -27,7 +27,7 @@ def make_export(
     format: Format = "jsonl",
     key: SigningKey | None = KEY,
     records: int = RECORDS,
-    shard_bytes: int = 120,
+    shard_bytes: int = 240,
 ) -> dict[str, Any]:
     """Two sets and their trail; the Parquet ones in several shards. Returns the manifest."""
     folder.mkdir(parents=True)
