@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import datetime
 from decimal import Decimal
+from functools import lru_cache
 from urllib.parse import urlencode
 
 from django import template
@@ -74,6 +75,7 @@ NAV = (
 
 
 @register.simple_tag
+@lru_cache(256)
 def icon(name: str) -> SafeString:
     """A picture beside a word; never alone."""
     return format_html('<svg class="i" aria-hidden="true"><use href="#i-{}"></use></svg>', name)
@@ -188,6 +190,7 @@ def duration(seconds: float | None) -> str:
 
 
 @register.simple_tag
+@lru_cache(256)
 def opt(letter: str, key: str = "") -> SafeString:
     """An option's letter in its box; filled when it is the key."""
     if letter == key:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from django import template
 from django.urls import reverse
 from django.utils.html import format_html, format_html_join
@@ -33,6 +35,7 @@ RUN_STATES = {
 
 
 @register.simple_tag
+@lru_cache(64)
 def label_chip(label: str) -> SafeString:
     """Correct ✓, Error ✕, Unjudged, Disputed; nothing known yet reads "Unjudged"."""
     kind, picture, word = LABELS.get(label) or LABELS[Label.UNJUDGED]
@@ -56,6 +59,7 @@ def run_chip(state: str) -> SafeString:
 
 
 @register.simple_tag
+@lru_cache(64)
 def tier_mark(tier: str) -> SafeString:
     """One to three bars in ink and the word; an order, so no colour."""
     if tier not in TIERS:
@@ -72,6 +76,7 @@ def tier_mark(tier: str) -> SafeString:
 
 
 @register.simple_tag
+@lru_cache(1024)  # a list shows the same few patterns again and again
 def nine(pattern: str, layout: Layout) -> SafeString:
     """The label pattern of a question as a small grid: generators down, temperatures across."""
     cells = []
@@ -90,6 +95,7 @@ def nine(pattern: str, layout: Layout) -> SafeString:
     )
 
 
+@lru_cache(1024)
 def nine_cell(letter: str, x: int, y: int) -> SafeString:
     if letter == "C":
         return format_html(
