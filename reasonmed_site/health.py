@@ -12,8 +12,8 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
 from django.db.models import Q
+from django.db.models.functions import Now
 from django.http import HttpRequest, JsonResponse
-from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 
@@ -125,10 +125,9 @@ def _ping_broker(url: str) -> None:
 
 
 def check_workers() -> Part:
-    now = timezone.now()
-    if PumpLease.objects.filter(expires_at__gt=now).exists():
+    if PumpLease.objects.filter(expires_at__gt=Now()).exists():
         return Part("ok", "At work.")
     due = Task.objects.filter(state=TaskState.READY, run__state=RunState.RUNNING)
-    if due.filter(Q(not_before__isnull=True) | Q(not_before__lte=now)).exists():
+    if due.filter(Q(not_before__isnull=True) | Q(not_before__lte=Now())).exists():
         return Part("degraded", "Work is waiting and no worker is at it.")
     return Part("ok", "Nothing to do.")

@@ -11,13 +11,13 @@ from typing import Any
 from django.db import connection
 from django.db.models import Count, Min, Q, Sum
 from django.http import HttpRequest, HttpResponse
-from django.utils import timezone
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_safe
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 
+from apps.pipeline.clock import database_now
 from apps.pipeline.models import BatchJob, BatchState, Failure, ModelServer, PumpLease, RunBudget, Task
 from apps.reasoning.models import Run, RunCounter, RunState
 from apps.reasoning.selectors import E8
@@ -40,6 +40,7 @@ PREFIXED = {
     "tokens_out:": ("tokens_out", "endpoint"),
     "tokens_cached:": ("tokens_cached", "endpoint"),
     "cost_e8:stage:": ("stage_cost", "stage"),
+    "worker:": ("worker_calls", "worker"),
 }
 GAUGES = {"records", "tier_questions"}  # they can fall: an override moves a question
 
@@ -113,7 +114,7 @@ def new_family(metric: str, labels: tuple[str, ...]) -> Metric:
 
 
 def lane_metrics() -> Iterator[Metric]:
-    now = timezone.now()
+    now = database_now()
     ready = gauge("lane_ready", "Units of work that wait in a lane of a running run", "lane")
     for lane, n in (
         Task.objects.filter(state="ready", run__state=RunState.RUNNING).values_list("lane").annotate(n=Count("pk"))
@@ -183,7 +184,7 @@ def database_metrics() -> Iterator[Metric]:
         "reasonmed_database_oldest_transaction_seconds", "Age of the oldest transaction", value=oldest
     )
     held = PumpLease.objects.aggregate(oldest=Min("expires_at"))["oldest"]
-    lag = max((timezone.now() - held).total_seconds(), 0.0) if held else 0.0
+    lag = max((database_now() - held).total_seconds(), 0.0) if held else 0.0
     yield GaugeMetricFamily(
         "reasonmed_lease_lapsed_seconds", "How long the oldest lapsed lease waits to be taken up", value=lag
     )

@@ -16,7 +16,7 @@ from workers.simulation import make_backend, resolve
 stopping = threading.Event()
 
 
-@dramatiq.actor(broker=broker, queue_name=QUEUE, max_retries=0, time_limit=int(LIFE_S * 3_000), max_age=60_000)
+@dramatiq.actor(broker=broker, queue_name=QUEUE, max_retries=0, time_limit=int(LIFE_S * 3_000))
 def pump(lane: str, slot: int) -> None:
     try:
         mine: Pump | BatchPump

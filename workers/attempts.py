@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -80,6 +81,7 @@ class Attempt:
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     id: uuid.UUID = field(default_factory=uuid.uuid4)
     reserved: bool = False
+    began: float = field(default_factory=time.monotonic)  # a host's time may be set back while a call is away
 
 
 class Sender(Protocol):
@@ -176,7 +178,7 @@ def book(
         created_at=attempt.started,
         error_class=error.error_class if error else "",
         error=error.message if error else "",
-        latency_ms=int((datetime.now(UTC) - attempt.started).total_seconds() * 1000),
+        latency_ms=int((time.monotonic() - attempt.began) * 1000),
         reserved=attempt.reserved,
         id=attempt.id,
         cost=_cost(request, reply, error),

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import os
 import socket
 import uuid
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 from django.db import connection, transaction
 
+MOST_PUMPS = 90  # of a lane; slots from there on are those of batches
 TTL_S = 30  # a pump that has not been heard of for so long has lost its tasks
 HEARTBEAT_S = 5
 
@@ -32,18 +36,36 @@ def process_start(pid: int) -> str:
         return ""
 
 
+@cache
+def place() -> str:
+    """Where process ids mean the same: this host since it was started, and of its containers this one. Hosts may share a
+    name, and containers their host's."""
+    with contextlib.suppress(OSError):
+        kernel = Path("/proc/sys/kernel/random/boot_id").read_text() + str(Path("/proc/self/ns/pid").readlink())
+        return f"{socket.gethostname()[:60]}@{hashlib.sha256(kernel.encode()).hexdigest()[:8]}"
+    return socket.gethostname()[:60]
+
+
 def owner_name() -> str:
-    return f"{socket.gethostname()}:{os.getpid()}:{process_start(os.getpid())}"[:120]
+    return f"{place()}:{os.getpid()}:{process_start(os.getpid())}"
 
 
-def claim_pump(lane: str, slot: int) -> uuid.UUID | None:
-    """The token of the lane's slot, or none when another pump has it."""
+def worker_name() -> str:
+    """Under which this process's calls are counted: REASONMED_WORKER, else the host's name."""
+    return (os.environ.get("REASONMED_WORKER") or socket.gethostname())[:60]
+
+
+def claim_pump(lane: str, slot: int, *, alone: bool = False) -> uuid.UUID | None:
+    """The token of the lane's slot, or none when another pump has it; with `alone`, also when this process pumps the lane
+    already: two pumps in one process make no more calls than one."""
     token = uuid.uuid4()
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO pipeline_pumplease (id, lane, slot, owner, started_at, expires_at)"
-            " VALUES (%s, %s, %s, %s, now(), now() + %s * interval '1 second') ON CONFLICT (lane, slot) DO NOTHING",
-            [token, lane, slot, owner_name(), TTL_S],
+            " SELECT %s, %s, %s, %s, now(), now() + %s * interval '1 second'"
+            " WHERE NOT %s OR NOT EXISTS (SELECT 1 FROM pipeline_pumplease WHERE lane = %s AND owner = %s AND slot < %s)"
+            " ON CONFLICT (lane, slot) DO NOTHING",
+            [token, lane, slot, owner_name(), TTL_S, alone, lane, owner_name(), MOST_PUMPS],
         )
         return token if cursor.rowcount else None
 
@@ -94,7 +116,7 @@ def expire_pumps() -> int:
 
 def _is_gone(owner: str) -> bool:
     host, pid, started = (*owner.split(":"), "", "")[:3]
-    return host == socket.gethostname() and pid.isdigit() and process_start(int(pid)) != started
+    return host == place() and pid.isdigit() and process_start(int(pid)) != started
 
 
 @transaction.atomic

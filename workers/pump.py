@@ -9,7 +9,6 @@ import uuid
 from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 from django.db import close_old_connections, connection
@@ -68,7 +67,7 @@ class Pump:
             self.db.shutdown()
 
     async def _main(self) -> bool:
-        token = await self._in_db(leases.claim_pump, self.lane, self.slot)
+        token = await self._in_db(self._claim)
         if token is None:
             return False
         backend = self.make_backend()
@@ -169,12 +168,11 @@ class Pump:
             self._finish(unit)
 
     def _finish(self, unit: Unit) -> None:
-        retry_at = None
+        pause: float | None = None
         if unit.deferred:
             pause = unit.retry_in if unit.retry_in is not None else min(2**unit.lease.attempts, 60)
-            retry_at = datetime.now(UTC) + timedelta(seconds=pause)
         self._batch(unit).finished.append(
-            Finished(unit.lease.task, unit.lease.seen, retry_at, unit.deferred, unit.patient)
+            Finished(unit.lease.task, unit.lease.seen, pause, unit.deferred, unit.patient)
         )
 
     def _drop_waiting(self) -> None:
@@ -203,8 +201,11 @@ class Pump:
             if paused:
                 self._drop_waiting()
 
+    def _claim(self) -> uuid.UUID | None:
+        return leases.claim_pump(self.lane, self.slot, alone=True)
+
     def _write(self, batch: Batch, token: uuid.UUID) -> bool:
-        return flush(batch, lane=self.lane, lease=token)
+        return flush(batch, lane=self.lane, lease=token, worker=leases.worker_name())
 
     def _any_paused(self) -> bool:
         runs = list(self.planner.contexts)

@@ -16,11 +16,13 @@ from apps.reasoning.models import Run, RunState
 from workers.actors import pump
 from workers.batch.wake import SLOT as BATCH_SLOT
 from workers.batch.wake import batch_lanes_with_work
-from workers.leases import expire_pumps
+from workers.leases import MOST_PUMPS, expire_pumps
 from workers.serving.discovery import served_addresses
 
 log = logging.getLogger(__name__)
 ADVISORY_LOCK = 0x5EA50  # of the leader
+PRESENCE_LOCK = 0x5EA51  # shared by all workers: who holds it is there
+SPARE = 16  # questions ready that nobody has taken: another worker takes part in the lane
 PERIOD_S = 0.3
 RESEND_S = 3.0  # a wake-up that started no pump within this time is sent again
 
@@ -29,11 +31,12 @@ class Reconciler(threading.Thread):
     def __init__(self) -> None:
         super().__init__(name="reconciler", daemon=True)
         self.stopping = threading.Event()
-        self._sent: dict[str, float] = {}
+        self._sent: dict[tuple[str, int], float] = {}
 
     def run(self) -> None:
         while not self.stopping.is_set():
             try:
+                self._announce()
                 if self._lead():
                     reconcile(self._sent)
             except Exception as error:  # a broker or database that is away comes back; the rest is said once a round
@@ -47,30 +50,47 @@ class Reconciler(threading.Thread):
         self.stopping.set()
         self.join(timeout=10)
 
+    def _announce(self) -> None:
+        """A session's lock, like the leader's: both fall when this connection ends, whatever a host's clock says."""
+        if not _holds(PRESENCE_LOCK):
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT pg_try_advisory_lock_shared(%s)", [PRESENCE_LOCK])
+
     def _lead(self) -> bool:
-        """A session's lock: it falls to another worker when this connection ends."""
+        if _holds(ADVISORY_LOCK):
+            return True
         with connection.cursor() as cursor:
-            cursor.execute(
-                "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = %s AND pid = pg_backend_pid()",
-                [ADVISORY_LOCK],
-            )
-            if cursor.fetchone()[0]:
-                return True
             cursor.execute("SELECT pg_try_advisory_lock(%s)", [ADVISORY_LOCK])
             return bool(cursor.fetchone()[0])
 
 
-def reconcile(sent: dict[str, float]) -> None:
-    """One round. `sent`: when each lane was last woken."""
+def _holds(lock: int) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND objid = %s AND pid = pg_backend_pid()",
+            [lock],
+        )
+        return bool(cursor.fetchone()[0])
+
+
+def workers_present() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT count(DISTINCT pid) FROM pg_locks WHERE locktype = 'advisory' AND objid = %s AND granted"
+            " AND database = (SELECT oid FROM pg_database WHERE datname = current_database())",
+            [PRESENCE_LOCK],
+        )
+        return int(cursor.fetchone()[0])
+
+
+def reconcile(sent: dict[tuple[str, int], float]) -> None:
+    """One round. `sent`: when each slot of a lane was last woken."""
     tidy_up()
-    for lane in lanes_with_work():
-        if time.monotonic() - sent.get(lane, -RESEND_S) >= RESEND_S:
-            sent[lane] = time.monotonic()
-            pump.send(lane, 0)
-    for lane in batch_lanes_with_work():
-        if time.monotonic() - sent.get(f"batch:{lane}", -RESEND_S) >= RESEND_S:
-            sent[f"batch:{lane}"] = time.monotonic()
-            pump.send(lane, BATCH_SLOT)
+    wanted = list(lanes_with_work(workers_present()).items()) + [(lane, BATCH_SLOT) for lane in batch_lanes_with_work()]
+    for lane, slot in wanted:
+        if time.monotonic() - sent.get((lane, slot), -RESEND_S) >= RESEND_S:
+            sent[lane, slot] = time.monotonic()
+            pump.send(lane, slot)
 
 
 def tidy_up() -> None:
@@ -80,15 +100,19 @@ def tidy_up() -> None:
     settle_runs()
 
 
-def lanes_with_work() -> list[str]:
-    """Lanes of running runs that have a task ready now and no live pump."""
-    found: dict[str, None] = {}
+def lanes_with_work(workers: int = 1) -> dict[str, int]:
+    """Lanes of running runs with tasks ready now, each with the slot of the pump that it lacks: the first one, or, where
+    the pumps leave work lying and there are more workers than pumps, one more."""
+    found: dict[str, int] = {}
     for run in Run.objects.filter(state=RunState.RUNNING).order_by("id"):
         config = RunConfig.model_validate(run.config)
         for lane in lanes_of(config):
-            if lane not in found and _ready(run.pk, lane) and has_server(config, lane):
-                found[lane] = None
-    return list(found)
+            if lane in found or not has_server(config, lane):
+                continue
+            ready, taken = _ready(run.pk, lane)
+            if ready >= (SPARE if taken else 1) and len(taken) < min(max(1, workers), MOST_PUMPS):
+                found[lane] = min(set(range(len(taken) + 1)) - taken)
+    return found
 
 
 def has_server(config: RunConfig, lane: str) -> bool:
@@ -102,12 +126,14 @@ def has_server(config: RunConfig, lane: str) -> bool:
     return endpoint.base_url != SERVED or bool(served_addresses(endpoint))
 
 
-def _ready(run_id: int, lane: str) -> bool:
+def _ready(run_id: int, lane: str) -> tuple[int, set[int]]:
+    """How many tasks are ready, counted to SPARE, and which slots have a live pump."""
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT EXISTS (SELECT 1 FROM pipeline_task WHERE run_id = %s AND lane = %s AND state = 'ready'"
-            " AND (not_before IS NULL OR not_before <= now()))"
-            " AND NOT EXISTS (SELECT 1 FROM pipeline_pumplease WHERE lane = %s AND slot = 0 AND expires_at > now())",
-            [run_id, lane, lane],
+            "SELECT (SELECT count(*) FROM (SELECT 1 FROM pipeline_task WHERE run_id = %s AND lane = %s AND state = 'ready'"
+            " AND (not_before IS NULL OR not_before <= now()) LIMIT %s) few),"
+            " ARRAY(SELECT slot FROM pipeline_pumplease WHERE lane = %s AND slot < %s AND expires_at > now())",
+            [run_id, lane, SPARE, lane, MOST_PUMPS],
         )
-        return bool(cursor.fetchone()[0])
+        ready, taken = cursor.fetchone() or (0, [])
+        return int(ready), set(taken)

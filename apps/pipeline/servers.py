@@ -8,6 +8,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Any
 
+from django.db.models.functions import Now
 from django.utils import timezone
 
 from apps.pipeline.config import SERVED
@@ -24,7 +25,7 @@ def addresses(endpoint_name: str, *, project: Project | None = None, model: str 
     With `model`, only of those that serve it: runs may give one name to different models.
     """
     found = ModelServer.objects.filter(
-        endpoint=endpoint_name, state=ServerState.READY, seen_at__gt=timezone.now() - timedelta(seconds=FRESH_S)
+        endpoint=endpoint_name, state=ServerState.READY, seen_at__gt=Now() - timedelta(seconds=FRESH_S)
     )
     if project is not None:
         found = found.filter(project=project)
@@ -90,7 +91,7 @@ class ServerRow:
 
     @property
     def host(self) -> str:
-        return self.server.host.partition(":")[0] if self.server else ""
+        return self.server.host.partition(":")[0].partition("@")[0] if self.server else ""
 
     @property
     def chip(self) -> tuple[str, str, str]:

@@ -6,7 +6,6 @@ import uuid
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any
 
 import orjson
@@ -24,11 +23,12 @@ Row = Sequence[Any]
 
 @dataclass(slots=True)
 class Finished:
-    """A leased task whose items are all settled. `retry_at`: given back, to be leased again not before then."""
+    """A leased task whose items are all settled. `retry_in`: given back, to be leased again in so many seconds; by the
+    database's clock, since hosts do not agree on the time."""
 
     task: int
     seen: int
-    retry_at: datetime | None = None
+    retry_in: float | None = None
     error: str = ""
     patient: bool = False  # the return is nobody's failure: it does not count as an attempt
 
@@ -49,8 +49,11 @@ class Batch:
         return len(self.calls) + len(self.outputs) + len(self.failures) + len(self.finished) + len(self.released)
 
 
-def flush(batch: Batch, *, lane: str, lease: uuid.UUID) -> bool:
-    """Write a batch. False when the pump lost its lease: then only the calls are written (they were paid)."""
+def flush(batch: Batch, *, lane: str, lease: uuid.UUID, worker: str = "") -> bool:
+    """Write a batch. False when the pump lost its lease: then only the calls are written (they were paid).
+
+    `worker`: under which name its calls are counted too.
+    """
     stage = lane.split("@")[0]
     questions = sorted({o.question for o, _ in batch.outputs} | {f.question for f in batch.failures})
     paid = {c.question for c in batch.calls if c.cost}
@@ -60,6 +63,8 @@ def flush(batch: Batch, *, lane: str, lease: uuid.UUID) -> bool:
         held = cursor.fetchone() is not None
         change = forget_unknown(cursor, run_id=batch.run.pk, ids=[c.id for c in batch.calls if c.reserved])
         change.update(_write_calls(cursor, batch.calls))
+        if worker:
+            change[f"worker:{worker}"] = len(batch.calls)
         change.update(settle(cursor, run_id=batch.run.pk, calls=batch.calls, released=batch.released))
         if held:
             change.update(_write_outputs(cursor, batch.run, stage, batch.outputs))
@@ -242,15 +247,15 @@ def _finish_tasks(cursor: Any, lease: uuid.UUID, finished: Sequence[Finished]) -
     ordered = sorted(finished, key=lambda f: f.task)
     cursor.execute(
         """
-        UPDATE pipeline_task t SET lease_id = NULL, not_before = n.retry_at, last_error = n.error,
-          attempts = CASE WHEN n.retry_at IS NULL THEN 0 WHEN n.patient THEN t.attempts ELSE t.attempts + 1 END,
-          state = CASE WHEN n.retry_at IS NULL AND t.wanted = n.seen THEN 'idle' ELSE 'ready' END
-        FROM unnest(%s::bigint[], %s::bigint[], %s::timestamptz[], %s::text[], %s::bool[]) AS n(id, seen, retry_at, error, patient)
+        UPDATE pipeline_task t SET lease_id = NULL, not_before = now() + n.retry_in * interval '1 second', last_error = n.error,
+          attempts = CASE WHEN n.retry_in IS NULL THEN 0 WHEN n.patient THEN t.attempts ELSE t.attempts + 1 END,
+          state = CASE WHEN n.retry_in IS NULL AND t.wanted = n.seen THEN 'idle' ELSE 'ready' END
+        FROM unnest(%s::bigint[], %s::bigint[], %s::float8[], %s::text[], %s::bool[]) AS n(id, seen, retry_in, error, patient)
         WHERE t.id = n.id AND t.lease_id = %s""",
         [
             [f.task for f in ordered],
             [f.seen for f in ordered],
-            [f.retry_at for f in ordered],
+            [f.retry_in for f in ordered],
             [f.error[:300] for f in ordered],
             [f.patient for f in ordered],
             lease,

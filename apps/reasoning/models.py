@@ -83,6 +83,7 @@ class RunCounter(models.Model):
     `calls:<lane>`, `failed:<error class>`, `contradictions`, `overridden`. Money in 1e-8 of the currency: `cost_e8` with
     `cost_e8:stage:<stage>`, `cost_e8:endpoint:<name>`, `cost_e8:tier:<tier, or none>`, `cost_e8:wasted` (attempts that
     gave no output), `cost_e8:unknown`; tokens by endpoint: `tokens_in:`, `tokens_out:`, `tokens_cached:<name>`.
+    `worker:<name>`: calls by who made them, which no other row tells.
     """
 
     run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="counters")

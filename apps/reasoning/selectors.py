@@ -37,5 +37,6 @@ def run_status(run: Run) -> dict[str, Any]:
         "records": counters.get("records", 0),
         "calls": counters.get("calls", 0),
         "failed_calls": sum(counters_with(counters, "failed:").values()),
+        "workers": counters_with(counters, "worker:"),
         "cost": f"{counters.get('cost_e8', 0) * E8:f}",
     }

@@ -158,7 +158,7 @@ def test_the_lane_is_worked_off_into_the_same_ledger(scripted: type[ScriptedEngi
 def test_other_workers_leave_the_lane_alone(scripted: type[ScriptedEngine]) -> None:
     new_run(offline())
     assert Task.objects.filter(lane="generate@offline", state="ready").exists()
-    assert lanes_with_work() == []
+    assert lanes_with_work() == {}
     assert addresses_of(offline()) == ["served"]
     with pytest.raises(HeldBackError, match="run_engine"):
         asyncio.run(make_backend().complete(request()))

@@ -7,6 +7,7 @@ import threading
 import uuid
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -17,8 +18,9 @@ from apps.pipeline.protocol import ModelError, Reply, Request
 from apps.pipeline.services import create_run, pause_run, start_run
 from apps.reasoning.ledger_check import check_run
 from apps.reasoning.models import ReasoningPath, Run
+from apps.reasoning.selectors import run_status
 from tests.factories import make_project, make_question
-from workers import leases
+from workers import leases, reconciler
 from workers.pump import Pump
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -190,6 +192,48 @@ def test_no_more_calls_at_once_than_the_endpoint_takes(run: Run) -> None:
     assert pump(run, models) is False
     assert models.most_at_once <= 2
     assert models.asked == QUESTIONS * SAMPLES
+
+
+def test_pumps_of_one_lane_are_one_a_worker_process(run: Run) -> None:
+    lane = lane_of(run)
+    assert leases.claim_pump(lane, 0, alone=True) is not None
+    assert leases.claim_pump(lane, 1, alone=True) is None, "this process pumps the lane already"
+    PumpLease.objects.filter(lane=lane).update(owner="elsewhere:1:1")
+    assert leases.claim_pump(lane, 1, alone=True) is not None
+
+
+def test_a_lane_that_leaves_work_lying_gets_a_pump_for_each_worker(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    lane = lane_of(run)
+    assert reconciler.lanes_with_work(3)[lane] == 0
+    first = leases.claim_pump(lane, 0)
+    assert lane not in reconciler.lanes_with_work(3), "what is ready is the first pump's next lease"
+    monkeypatch.setattr(reconciler, "SPARE", QUESTIONS)
+    assert reconciler.lanes_with_work(3)[lane] == 1
+    assert lane not in reconciler.lanes_with_work(1), "nobody is there to take it"
+    leases.claim_pump(lane, 1)
+    assert first is not None
+    leases.release_pump(first)
+    assert reconciler.lanes_with_work(3)[lane] == 0, "the free slot, before a third"
+
+
+def test_a_clock_that_is_set_back_while_a_call_is_away_costs_nothing(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter(range(10_000))
+
+    class Back(datetime):
+        @classmethod
+        def now(cls, tz: Any = None) -> Any:
+            return datetime.now(tz) - timedelta(minutes=next(times))
+
+    monkeypatch.setattr("workers.attempts.datetime", Back)
+    assert pump(run, Models()) is False
+    assert ReasoningPath.objects.filter(run=run).count() == QUESTIONS * SAMPLES
+    assert max(Call.objects.values_list("latency_ms", flat=True)) < 60_000
+
+
+def test_calls_are_counted_by_worker(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REASONMED_WORKER", "host-7")
+    pump(run, Models())
+    assert run_status(run)["workers"] == {"host-7": QUESTIONS * SAMPLES}
 
 
 def test_a_dead_process_loses_its_lease_and_a_living_one_keeps_it(run: Run) -> None:

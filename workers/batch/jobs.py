@@ -10,7 +10,7 @@ import uuid
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import IO
 
 from django.db import connection, transaction
@@ -214,9 +214,8 @@ def _write(job: BatchJob, units: Sequence[Unit], entries: Sequence[Entry]) -> in
     BatchRequest.objects.bulk_create(rows, batch_size=500)
     job.requests += len(rows)
     BatchJob.objects.filter(pk=job.pk).update(requests=job.requests)
-    later = timezone.now() + timedelta(seconds=RETRY_S)
     back = [
-        Finished(u.lease.task, u.lease.seen, later, OVER_BUDGET, patient=True)
+        Finished(u.lease.task, u.lease.seen, RETRY_S, OVER_BUDGET, patient=True)
         if u.items
         else Finished(u.lease.task, u.lease.seen)
         for u in units
@@ -318,9 +317,8 @@ def return_tasks(job: BatchJob, own: uuid.UUID, words: str, *, pause_s: float = 
     """
     hold(own)
     rows = list(BatchRequest.objects.filter(job=job, done=False).values_list("task", "seen", "call"))
-    retry_at = datetime.now(UTC) + timedelta(seconds=pause_s)
     tasks = {task: seen for task, seen, _ in rows}
-    finished = [Finished(task, seen, retry_at, words, patient) for task, seen in tasks.items()]
+    finished = [Finished(task, seen, pause_s, words, patient) for task, seen in tasks.items()]
     flush(Batch(job.run, finished=finished, released=[call for _, _, call in rows]), lane=job.lane, lease=job.lease)
     _end(job, BatchState.FAILED, words)
     if not words:

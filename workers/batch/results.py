@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
+import time
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import IO, Any
 
 from django.db import transaction
@@ -22,7 +24,7 @@ from apps.reasoning.policy.assess import Item, assess
 from workers.attempts import PATIENCE, Attempt, Result, accept_reply, book, give_up
 from workers.backends import replies
 from workers.batch.jobs import hold, replay, stored_request
-from workers.leases import Leased
+from workers.leases import Leased, worker_name
 from workers.planning import Planner, RunContext, Unit
 
 log = logging.getLogger(__name__)
@@ -156,7 +158,7 @@ class Taker:
         BatchRequest.objects.filter(pk__in=[row.pk for row in rows]).update(done=True)
         BatchRequest.objects.filter(job=self.job, task__in=unfinished).update(seen=0)
         batch.finished = self._finished({row.task for row in rows})
-        flush(batch, lane=self.job.lane, lease=self.job.lease)
+        flush(batch, lane=self.job.lane, lease=self.job.lease, worker=worker_name())
         self.found.settled += len(rows)
 
     def _result(
@@ -165,7 +167,8 @@ class Taker:
         """As `workers.attempts.settle_item` decides, with the next attempt in another batch."""
         result, config = Result(unit), unit.context.config
         sent_at = self.job.submitted_at or self.job.created_at
-        attempt = Attempt(request, row.attempt, sent_at, row.call, reserved=not request.endpoint.free)
+        began = time.monotonic() - max(0.0, (datetime.now(UTC) - sent_at).total_seconds())
+        attempt = Attempt(request, row.attempt, sent_at, row.call, not request.endpoint.free, began)
         tries, _ = replay(request, kinds, config.schema_retries)
         reply = outcome if isinstance(outcome, Reply) else None
         try:

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterable, Mapping
 from datetime import timedelta
 from typing import Any
 
 from django.db import connection, transaction
-from django.utils import timezone
+from django.db.models.functions import Now
 
+from apps.pipeline.clock import database_now
 from apps.pipeline.config import EndpointConfig
 from apps.pipeline.lanes import STAGES
 from apps.pipeline.models import ModelServer, ServerState
 from apps.pipeline.servers import FRESH_S, is_served
 from apps.questions.models import Project
 from apps.reasoning.models import Run, RunState
-from workers.leases import owner_name, process_start
+from workers.leases import owner_name, place, process_start
 
 MOST_COUNTED = 1_000  # tasks of a lane; more makes no difference to whose turn it is
 
@@ -33,7 +33,7 @@ def claim(*, project: Project, endpoint: str, replica: int, model: str) -> tuple
     heard of in the last 30 s.
     """
     owner = owner_name()
-    now = timezone.now()
+    now = database_now()
     row, created = ModelServer.objects.select_for_update().get_or_create(
         project=project,
         endpoint=endpoint,
@@ -47,7 +47,7 @@ def claim(*, project: Project, endpoint: str, replica: int, model: str) -> tuple
                 f"{endpoint}/{replica} is looked after by another serve_models already ({row.host}). Stop that one, "
                 "or serve other endpoints (--endpoint) or further replicas (--first-replica) here."
             )
-        left = row.pid if row.host.split(":")[0] == socket.gethostname() else None
+        left = row.pid if row.host.split(":")[0] == place() else None
     row.host, row.model, row.state, row.seen_at = owner, model, ServerState.STOPPED, now
     row.url, row.pid, row.restarts, row.last_error, row.log_tail = "", None, 0, "", ""
     row.metrics, row.history, row.started_at = {}, [], None
@@ -58,19 +58,19 @@ def claim(*, project: Project, endpoint: str, replica: int, model: str) -> tuple
 def is_alive(row: ModelServer) -> bool:
     """Whether the row's supervisor still is: known for this host, believed for 30 s of another."""
     host, pid, started = (*row.host.split(":"), "", "")[:3]
-    if host == socket.gethostname() and pid.isdigit():
+    if host == place() and pid.isdigit():
         return process_start(int(pid)) == started
-    return row.seen_at > timezone.now() - timedelta(seconds=FRESH_S)
+    return row.seen_at > database_now() - timedelta(seconds=FRESH_S)
 
 
 def write(row: ModelServer, fields: Mapping[str, Any]) -> bool:
     """Write what is known about a server; False when the row is not ours any more."""
-    return ModelServer.objects.filter(pk=row.pk, host=row.host).update(**fields, seen_at=timezone.now()) == 1
+    return ModelServer.objects.filter(pk=row.pk, host=row.host).update(**fields, seen_at=Now()) == 1
 
 
 def beat(rows: Iterable[ModelServer]) -> None:
     """The heartbeat, also of those that wait for their turn."""
-    ModelServer.objects.filter(pk__in=[row.pk for row in rows], host=owner_name()).update(seen_at=timezone.now())
+    ModelServer.objects.filter(pk__in=[row.pk for row in rows], host=owner_name()).update(seen_at=Now())
 
 
 def work_for(project: Project, endpoints: Iterable[EndpointConfig]) -> dict[str, int]:
