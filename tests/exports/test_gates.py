@@ -6,7 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apps.exports.gates.checks import GATE_WORDS, GATES, Texts, Thresholds, check_record
+from apps.exports.gates.checks import check_record, find_hits
+from apps.exports.gates.loops import times_allowed
+from apps.exports.gates.texts import GATE_WORDS, GATES, Texts, Thresholds
+from apps.exports.gates.twins import Twins, digest_of
 
 PROSE = (
     "The patient has a low potassium, which insulin would drive further down into the cells. "
@@ -52,7 +55,7 @@ def test_a_good_record_passes_every_gate():
         ({"response": "## Thinking\n" + SAID}, "think_tag", "response"),
         ({"cot_answer": "B"}, "answer", "cot"),
         ({"response_answer": ""}, "answer", "response"),
-        ({"earlier": ("Another path.", PROSE.upper().replace(" ", "\n"))}, "twin", "cot"),
+        ({"twin": True}, "twin", "cot"),
     ],
 )
 def test_each_gate_finds_what_it_is_for(changed, gate, part):
@@ -92,6 +95,37 @@ def test_thresholds_change_what_is_found():
     assert [f.gate for f in check_record(short, Thresholds(cot_words=(1, 10)))] == ["too_long"]
 
 
+@pytest.mark.parametrize(
+    ("words", "times"), [(0, 3), (199, 3), (200, 4), (399, 4), (400, 5), (1_600, 7), (6_399, 8), (6_400, 9)]
+)
+def test_how_often_is_too_often_grows_with_the_length(words, times):
+    assert times_allowed(words, Thresholds()) == times
+
+
+@pytest.mark.parametrize("words", [150, 700, 3_000])
+def test_a_sentence_said_once_less_is_no_loop(words):
+    """Sentences that differ in a number, and one said as often as is allowed, or once more."""
+    said, times = "But the options do not have that.", times_allowed(words, Thresholds())
+    others = [f"Finding number {n} is looked at next to finding {n + 1}." for n in range((words - 7 * times) // 10)]
+    for count in (times - 1, times):
+        text = " ".join([*others, *[said] * count])
+        assert (("loop", "cot") in found(cot=text)) == (count == times)
+
+
+def test_spaces_do_not_hide_a_loop():
+    odd = ["Wait, I should check this again.", "Wait,  I should check this again.", "Wait, I should\tcheck this again."]
+    assert ("loop", "cot") in found(cot=PROSE + " " + " ".join(odd))
+
+
+def test_gates_that_are_off_find_nothing():
+    texts = Texts(cot="<think> As an AI, I cannot help", response="", key="D")
+    every = {hit.gate for hit in find_hits(texts)}
+    assert every >= {"think_tag", "too_short", "truncated", "answer"}
+    for gate in every:
+        assert {hit.gate for hit in find_hits(texts, gates=set(GATES) - {gate})} == every - {gate}
+    assert find_hits(texts, gates=()) == []
+
+
 ODD = st.text(max_size=300) | st.lists(
     st.sampled_from(
         ("<think>", "</", "Example 1 involves", "I cannot help", "漢字", "\n\n", ". ", "a", "\x00", "\ud800", "**")
@@ -100,9 +134,9 @@ ODD = st.text(max_size=300) | st.lists(
 ).map("".join)
 
 
-@given(ODD, ODD, st.sampled_from(("", "A", "D")), st.sampled_from(("", "stop", "length")), st.lists(ODD, max_size=2))
-def test_no_text_makes_a_gate_fail(cot, response, answer, finish, earlier):
-    texts = Texts(cot, response, "D", answer, answer, finish, tuple(earlier))
+@given(ODD, ODD, st.sampled_from(("", "A", "D")), st.sampled_from(("", "stop", "length")), st.booleans())
+def test_no_text_makes_a_gate_fail(cot, response, answer, finish, twin):
+    texts = Texts(cot, response, "D", answer, answer, finish, twin)
 
     findings = check_record(texts)
 
@@ -111,7 +145,19 @@ def test_no_text_makes_a_gate_fail(cot, response, answer, finish, earlier):
     assert all(f.gate in GATE_WORDS and f.said and len(f.excerpt) <= 160 and f.sentence >= 0 for f in findings)
 
 
-@given(ODD)
-def test_the_same_path_twice_is_always_a_twin(text):
-    texts = Texts(text, SAID, "D", earlier=(text,))
-    assert any(f.gate == "twin" for f in check_record(texts)) == bool(text.split())
+@given(ODD, st.sampled_from((" ", "\n\n", "\t")))
+def test_the_same_path_twice_is_always_a_twin(text, space):
+    twins = Twins()
+    twins.remember(digest_of(text), (1, 1))
+    again = digest_of(space + text.upper().lower().replace(" ", space) + space)
+    if text.upper().lower() == text.lower():  # not so for a few letters, such as ß
+        assert twins.earlier(again) == ((1, 1) if text.split() else None)
+
+
+def test_the_first_of_twins_is_kept_in_mind():
+    twins = Twins()
+    for place in ((7, 1), (7, 2), (2**40, 3)):
+        twins.remember(digest_of(PROSE), place)
+    twins.remember(digest_of(SAID), (2**40, 3))
+    assert (twins.earlier(digest_of(PROSE)), twins.earlier(digest_of(SAID))) == ((7, 1), (2**40, 3))
+    assert twins.earlier(digest_of("Something else.")) is None

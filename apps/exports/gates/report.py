@@ -1,23 +1,30 @@
-"""What the gates find in the records of a run, as they would leave now."""
+"""What the gates find in the records of a run, as they would leave now, with samples to read."""
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from apps.exports.gates.checks import Finding, Gate, Texts, check_record
-from apps.exports.lineage import Asked, read_pages
+from apps.exports.errors import ExportStoppedError
+from apps.exports.gates.keeper import Gatekeeper, texts_of
+from apps.exports.gates.texts import Finding, Gate, finding_of
+from apps.exports.gates.twins import Place
+from apps.exports.lineage import read_pages
+from apps.questions.models import Question
 from apps.reasoning.models import Run
 
 SAMPLES = 5  # a gate
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Sample:
+    """`twin` names the earlier record with the same reasoning: (uid, slot)."""
+
     uid: str
     slot: int
     finding: Finding
+    twin: tuple[str, int] | None = None
 
 
 @dataclass(slots=True)
@@ -30,37 +37,36 @@ class Report:
     samples: defaultdict[Gate, list[Sample]] = field(default_factory=lambda: defaultdict(list))
 
 
-def check_run(run: Run) -> Report:
-    """Every record of the run, read in pages. Raises LedgerBrokenError."""
-    report = Report()
+def check_run(
+    run: Run,
+    *,
+    samples: int = SAMPLES,
+    progress: Callable[[int], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+) -> Report:
+    """Every record of the run, read in pages. Raises LedgerBrokenError, and ExportStoppedError between pages."""
+    keeper, report, questions = Gatekeeper({}), Report(), 0
+    twins: list[tuple[Sample, Place]] = []
     for page in read_pages(run):
+        if should_stop and should_stop():
+            raise ExportStoppedError
         for asked in page:
-            for slot, texts in records_of(asked):
-                found = check_record(texts)
-                report.records += 1
-                report.flagged += bool(found)
-                report.counts.update({finding.gate for finding in found})
-                for finding in found:
-                    if len(report.samples[finding.gate]) < SAMPLES:
-                        report.samples[finding.gate].append(Sample(asked.question.uid, slot, finding))
+            for kept in asked.kept:
+                for hit in keeper.look(asked, kept)[0]:
+                    if len(report.samples[hit.gate]) < samples:
+                        finding = finding_of(hit, texts_of(asked, kept, twin=False))
+                        report.samples[hit.gate].append(sample := Sample(asked.question.uid, kept.slot, finding))
+                        if hit.gate == "twin" and (place := keeper.twin_of(kept)):
+                            twins.append((sample, place))
+        questions += len(page)
+        if progress:
+            progress(questions)
+    _name_twins(twins)
+    report.records, report.flagged, report.counts = keeper.records, keeper.flagged, keeper.found
     return report
 
 
-def records_of(asked: Asked) -> Iterator[tuple[int, Texts]]:
-    """(slot, texts) of a question's records; each knows the paths in the slots before it."""
-    earlier: list[str] = []
-    for kept in asked.kept:
-        path, response = kept.path, kept.response
-        yield (
-            kept.slot,
-            Texts(
-                cot=path.text,
-                response=response.text,
-                key=asked.question.key_letter,
-                cot_answer=path.answer,
-                response_answer=response.answer,
-                finish_reason=path.finish_reason,
-                earlier=tuple(earlier),
-            ),
-        )
-        earlier.append(path.text)
+def _name_twins(twins: list[tuple[Sample, Place]]) -> None:
+    uids = dict(Question.objects.filter(pk__in={pk for _, (pk, _) in twins}).values_list("pk", "uid"))
+    for sample, (pk, slot) in twins:
+        sample.twin = uids[pk], slot

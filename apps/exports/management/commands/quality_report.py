@@ -9,7 +9,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from apps.exports.gates.checks import GATE_WORDS, GATES
+from apps.exports.gates.texts import GATE_WORDS, GATES
 from apps.exports.gates.report import Report, check_run
 from apps.questions.access import default_project
 from apps.reasoning.models import Run
