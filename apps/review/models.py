@@ -123,6 +123,10 @@ class ReviewQueue(models.Model):
     def __str__(self) -> str:
         return self.name
 
+    def visible_to(self, user: User) -> bool:
+        """Whether the person may know of it, as `ReviewQueueQuerySet.visible_to`."""
+        return CURATOR in roles_of(user) or self.admits(user)
+
     def admits(self, user: User) -> bool:
         """Whether the person may judge in it."""
         return (bool(self.role) and self.role in roles_of(user)) or self.reviewers.filter(pk=user.pk).exists()

@@ -286,7 +286,7 @@ def judge_out(done: JudgeResult) -> dict[str, Any]:
     return {
         "item": done.judgment.item_id,
         "version": done.version,
-        "summary": change_said(view_item(done.claim), done.judgment.reviewer) or done.summary,
+        "summary": change_said(view_item(done.claim, done=done), done.judgment.reviewer) or done.summary,
         "replayed": done.replayed,
         "judgment": done.judgment,
         "reveal": as_dict(done.reveal),

@@ -10,7 +10,6 @@ from uuid import UUID
 
 from django.contrib.auth.models import User
 from django.db import IntegrityError, connection, transaction
-from django.db.models import Q
 
 from apps.pipeline.services import want_work
 from apps.reasoning.facts import load_facts, policy_of
@@ -111,9 +110,7 @@ def override_verdict(
 
 def lock_path(*, run: Run, path: ReasoningPath) -> tuple[list[Run], RunQuestion]:
     """Lock the path's question in every run of the project that uses it; those runs, and its row in `run`."""
-    runs = runs_using(run=run, path=path)
-    for used_in in runs:
-        lock_questions(run=used_in, question_ids=[path.question_id])
+    runs = runs_using(run=run, path=path, lock=True)
     rows = RunQuestion.objects.select_related("question").defer("question__search")
     return runs, rows.get(run=run, question_id=path.question_id)
 
@@ -168,20 +165,31 @@ def confirm_remake(*, run: Run, question_ids: Sequence[int], by: User) -> int:
     return len(held)
 
 
-def runs_using(*, run: Run, path: ReasoningPath) -> list[Run]:
-    """The runs of `run`'s project in which a verdict on the path counts, by id. Raises OverrideError for a stranger."""
+_USERS = """
+SELECT rq.run_id FROM reasoning_runquestion rq JOIN reasoning_run r ON r.id = rq.run_id
+WHERE rq.question_id = %(question)s AND r.project_id = %(project)s AND (r.id = %(run)s OR r.paths_from_id = %(paths_from)s)
+ORDER BY rq.run_id """
+
+
+def runs_using(*, run: Run, path: ReasoningPath, lock: bool = False) -> list[Run]:
+    """The runs of `run`'s project in which a verdict on the path counts, by id; `lock`: with the question's row in each.
+
+    Raises OverrideError for a stranger.
+    """
     base = path.origin in BASE_ORIGINS
     if path.run_id != (run.paths_run_id if base else run.pk) or (base and not path.current):
         raise OverrideError("This path does not belong to the run, or was replaced.")
-    users = Q(pk=path.run_id) | Q(paths_from=path.run_id) if base else Q(pk=run.pk)
-    runs = list(
-        Run.objects.filter(users, project=run.project_id, questions__question=path.question_id)
-        .select_related("project")
-        .order_by("pk")
-    )
-    if all(used_in.pk != run.pk for used_in in runs):
+    asked = {"question": path.question_id, "project": run.project_id, "run": run.pk, "paths_from": None}
+    if base:
+        asked |= {"run": path.run_id, "paths_from": path.run_id}
+    with connection.cursor() as cursor:
+        cursor.execute(_USERS + ("FOR NO KEY UPDATE OF rq" if lock else ""), asked)
+        found = [pk for (pk,) in cursor.fetchall()]
+    if run.pk not in found:
         raise OverrideError("The question of this path is not in the run.")
-    return runs
+    others = [pk for pk in found if pk != run.pk]
+    known = Run.objects.select_related("project").in_bulk(others) if others else {}
+    return [known.get(pk, run) for pk in found]
 
 
 def check_judgment(*, label: str, axes: Mapping[str, bool | None], reason: str) -> LabelName:
@@ -250,12 +258,12 @@ def _facts(runs: Sequence[Run], path: ReasoningPath) -> dict[int, QuestionFacts]
 def save_verdict(**fields: Any) -> Verdict:
     """The reviewer's earlier verdict of the same kind on the path stays, no longer current, named by `replaces`."""
     mine = {name: fields[name] for name in ("project", "path", "reviewer", "source", "counts")}
-    earlier = Verdict.objects.filter(**mine, current=True).first()
+    earlier = Verdict.objects.filter(**mine, current=True).values_list("pk", flat=True).first()
     try:
         with transaction.atomic():
             if earlier is not None:
-                Verdict.objects.filter(pk=earlier.pk).update(current=False)
-            return Verdict.objects.create(**fields, replaces=earlier)
+                Verdict.objects.filter(pk=earlier).update(current=False)
+            return Verdict.objects.create(**fields, replaces_id=earlier)
     except IntegrityError as error:
         if Verdict.objects.filter(idempotency_key=fields["idempotency_key"], idempotency_key__isnull=False).exists():
             raise key_taken() from None

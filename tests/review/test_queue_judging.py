@@ -101,8 +101,9 @@ def test_blind_first_then_the_judges_verdict_then_keep_or_revise():
     assert (done.reveal.label, done.reveal.generator, done.reveal.reason) == (
         "error", "huatuogpt-o1-70b", "Starts insulin at a potassium of 3.1.",
     )  # fmt: skip
-    kept = keep_item(item=item_of(claim), reviewer=claim.reviewer)
-    assert kept.kept_at is not None
+    keep_item(item=item_of(claim), reviewer=claim.reviewer)
+    claim.refresh_from_db()
+    assert claim.kept_at is not None
     revised = judge(claim, expected_version=done.version)
     assert (revised.judgment.phase, revised.judgment.blind, revised.version) == ("revised", False, 2)
     assert verdicts(claim) == [("correct", True, False), ("error", True, True)]

@@ -17,6 +17,7 @@ from apps.review.queues.said import clean_text
 
 LEASE = timedelta(minutes=10)  # without a heartbeat; pages send one a minute
 HEARTBEAT_S = 60
+NOT_HELD = "You do not hold this item. Take the next one from the queue."
 LOCK = "FOR NO KEY UPDATE OF i SKIP LOCKED"
 WAIT = "FOR NO KEY UPDATE OF i"  # when all that is free is being handed out at this moment: nobody goes away empty
 
@@ -124,7 +125,7 @@ def lock_item(item_id: int, queue: ReviewQueue | None = None) -> QueueItem:
 def own_claim(item: QueueItem, reviewer: User) -> Claim:
     claim = Claim.objects.select_for_update(no_key=True).filter(item=item, reviewer=reviewer).first()
     if claim is None:
-        raise ItemLost("You do not hold this item. Take the next one from the queue.")
+        raise ItemLost(NOT_HELD)
     claim.item, claim.reviewer = item, reviewer
     return claim
 

@@ -8,17 +8,18 @@ from uuid import UUID
 
 from django.contrib.auth.models import User
 from django.db import transaction
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 
 from apps.reasoning.models import ReasoningPath, Run, Verdict, VerdictSource
 from apps.reasoning.policy.facts import LabelName
 from apps.review.consequences import Consequences
 from apps.review.models import Claim, ClaimState, Judgment, Phase, QueueItem, QueueState
-from apps.review.queues.claims import LEASE, admit, hold_place, lock_item, own_claim, settle_item
+from apps.review.queues.claims import LEASE, NOT_HELD, admit, hold_place, lock_item, own_claim, settle_item
 from apps.review.queues.errors import ItemChanged, ItemLost, QueueError
 from apps.review.queues.reveal import GoldFeedback, Reveal, gold_feedback, reveal
 from apps.review.queues.said import Checked, Said, check_said
-from apps.review.services import OverrideError, key_taken, lock_path, parse_key, record_verdict, save_verdict
+from apps.review.services import OverrideError, key_taken, parse_key, record_verdict, runs_using, save_verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,17 +86,16 @@ def undo_last(*, queue_id: int, reviewer: User, idempotency_key: UUID | str) -> 
     return undo_item(item=claim.item, reviewer=reviewer, idempotency_key=idempotency_key)
 
 
-def keep_item(*, item: QueueItem, reviewer: User) -> Claim:
+def keep_item(*, item: QueueItem, reviewer: User) -> None:
     """The person saw the judge's verdict and stays with their own: kept beside the judgment, no new verdict."""
     admit(item.queue, reviewer)
-    with transaction.atomic():
-        claim = own_claim(lock_item(item.pk, item.queue), reviewer)
-        if claim.state != ClaimState.JUDGED or claim.revealed_at is None:
-            raise QueueError("There is nothing to keep: judge the item first.")
-        if claim.kept_at is None:
-            claim.kept_at = timezone.now()
-            claim.save(update_fields=["kept_at"])
-    return claim
+    mine = Claim.objects.filter(item=item, reviewer=reviewer)
+    seen = mine.filter(state=ClaimState.JUDGED, revealed_at__isnull=False)
+    if seen.update(kept_at=Coalesce("kept_at", timezone.now())):
+        return
+    if not mine.exists():
+        raise ItemLost(NOT_HELD)
+    raise QueueError("There is nothing to keep: judge the item first.")
 
 
 def _write(
@@ -117,9 +117,9 @@ def _write(
         if parsed is None:
             raise QueueError("Send an idempotency key with each judgment.", field="idempotency_key")
         with transaction.atomic():
-            runs, row = lock_path(run=queue.run, path=path)
+            runs = runs_using(run=queue.run, path=path, lock=True)
             locked = lock_item(item.pk, queue)
-            locked.path, locked.question = path, row.question  # read once
+            locked.path, locked.question = path, item.question  # read once
             if (saved := _saved(parsed, locked, reviewer)) is not None:
                 return _replay(saved)
             claim = _checked_claim(locked, reviewer, token, expected_version, undo=checked is None)
@@ -129,7 +129,7 @@ def _write(
 
 
 def _saved(key: UUID, item: QueueItem, reviewer: User) -> Judgment | None:
-    verdict = Verdict.objects.filter(idempotency_key=key).first()
+    verdict = Verdict.objects.filter(idempotency_key=key).values_list("pk", flat=True).first()
     if verdict is None:
         return None
     judgment = Judgment.objects.filter(verdict=verdict, item=item, reviewer=reviewer).select_related("verdict").first()
@@ -149,7 +149,7 @@ def _checked_claim(
         raise ItemLost("The question of this item was set aside meanwhile. Your judgment was not saved.")
     claim = own_claim(item, reviewer)
     if token is not None and parse_key(token) != claim.token:
-        raise ItemLost("You do not hold this item. Take the next one from the queue.")
+        raise ItemLost(NOT_HELD)
     if claim.state == ClaimState.SKIPPED:
         raise QueueError("You have skipped this item.")
     if expected_version is not None and claim.version != expected_version:

@@ -14,6 +14,7 @@ from apps.questions.models import Project, Question
 from apps.reasoning.models import Label, Verdict, VerdictSource
 from apps.reasoning.sentences import SPLITTER_VERSION, Sentence, split_sentences
 from apps.review.models import Claim, ClaimState, Judgment, Phase, QueueCount, QueueItem, QueueState, ReviewQueue, Skip
+from apps.review.queues.judging import JudgeResult
 from apps.review.queues.reveal import GoldFeedback, Reveal, gold_feedback, may_reveal, reveal
 
 FEWEST_PEOPLE = 5  # below, an aggregate of active time would tell of persons
@@ -29,11 +30,11 @@ def queues_of(project: Project, user: User) -> QuerySet[ReviewQueue]:
 
 def find_item(project: Project, user: User, item_id: int) -> QueueItem | None:
     """An item of a queue that the person may see; none otherwise, as if it were not there. All that `view_item` shows is read."""
-    queues = queues_of(project, user)
     found = QueueItem.objects.select_related("queue__run", "path", "question__benchmark").defer(*UNREAD)
-    item = found.filter(pk=min(item_id, 2**63 - 1), queue__in=queues).order_by().first()
-    if item is not None:
-        item.queue.project = item.queue.run.project = project
+    item = found.filter(pk=min(item_id, 2**63 - 1), queue__project=project).order_by().first()
+    if item is None or not item.queue.visible_to(user):
+        return None
+    item.queue.project = item.queue.run.project = project
     return item
 
 
@@ -55,12 +56,14 @@ class ItemView:
     mine: Judgment | None
 
 
-def view_item(claim: Claim, item: QueueItem | None = None) -> ItemView:
-    """What the claim's person may see of its item now. `item`: its own, as `find_item` gave it, if at hand."""
+def view_item(claim: Claim, item: QueueItem | None = None, *, done: JudgeResult | None = None) -> ItemView:
+    """What the claim's person may see of its item now. `item`: its own, as `find_item` gave it, and `done`: what a save
+    has just answered, if at hand."""
     if item is None:
         rows = QueueItem.objects.select_related("queue", "path", "question__benchmark").defer(*UNREAD)
         item = rows.get(pk=claim.item_id)
-    latest = claim.judgments.select_related("verdict").order_by("-round").first()
+    fresh = done is not None and not done.replayed  # else it was judged again meanwhile
+    latest = done.judgment if fresh else claim.judgments.select_related("verdict").order_by("-round").first()
     mine = latest if latest is not None and latest.phase != Phase.UNDONE else None
     return ItemView(
         item=item,
@@ -69,7 +72,7 @@ def view_item(claim: Claim, item: QueueItem | None = None) -> ItemView:
         answer=item.path.answer,
         sentences=split_sentences(item.path.text),
         splitter=SPLITTER_VERSION,
-        reveal=reveal(item) if may_reveal(item, claim) else None,
+        reveal=(done.reveal if fresh and done.reveal else reveal(item)) if may_reveal(item, claim) else None,
         gold=gold_feedback(item, mine.verdict.label) if mine is not None else None,
         mine=mine,
     )

@@ -16,7 +16,7 @@ from apps.review.models import Claim, ClaimState, Judgment, QueueItem, QueueStat
 from apps.review.queues.claims import admit, claim_next, heartbeat, skip_item, why_empty
 from apps.review.queues.errors import ItemChanged, ItemLost, NotAdmitted, QueueError
 from apps.review.queues.flags import flag_question
-from apps.review.queues.judging import judge_item, keep_item, undo_item, undo_last
+from apps.review.queues.judging import JudgeResult, judge_item, keep_item, undo_item, undo_last
 from apps.review.queues.selectors import (
     find_item,
     queues_of,
@@ -93,7 +93,7 @@ def judge(request: HttpRequest, item_id: int) -> HttpResponse:
         return show(request, row.queue, claim, status=422, problem=str(error), field=error.field)
     if not fragment(request):
         return redirect("review_item", row.pk)
-    return show(request, row.queue, done.claim, item=row)
+    return show(request, row.queue, done.claim, item=row, saved=done)
 
 
 @judging
@@ -179,6 +179,7 @@ def show(
     claim: Claim | None,
     *,
     item: QueueItem | None = None,
+    saved: JudgeResult | None = None,
     status: int = 200,
     theirs: Judgment | None = None,
     **more: Any,
@@ -192,7 +193,7 @@ def show(
     if claim is None:
         inside, context["why"] = "review/queue_empty_body.html", str(why_empty(queue, person))
     else:
-        view = view_item(claim, item)
+        view = view_item(claim, item, done=saved)
         revising = request.GET.get("revise") or status != 200
         judged = claim.state == ClaimState.JUDGED and not revising
         context |= item_context(view, person, request.POST if request.method == "POST" and not judged else None)
