@@ -153,3 +153,6 @@ class SnapshotOmission(models.Model):
         constraints = (
             models.UniqueConstraint(fields=("snapshot", "question", "slot"), name="snapshot_omission_of_question"),
         )
+
+
+from apps.exports import models_certificate as models_certificate  # noqa: E402 - one app, two files of models

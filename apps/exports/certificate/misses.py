@@ -1,0 +1,64 @@
+"""What reviewers overlook: measured with gold items of the review queues, or entered with its source."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from django.contrib.auth.models import User
+from django.db.models import Count, Q
+
+from apps.exports.certificate.bounds import Misses
+from apps.exports.certificate.plan import CertificatePlan
+from apps.exports.models_certificate import Certification, SampleJudgment
+from apps.questions.access import IMPLIED
+from apps.questions.models import Project
+from apps.reasoning.models import Label
+from apps.review.models import Judgment, Phase
+
+
+def misses_of(study: Certification) -> Misses | None:
+    """As the plan asks: none where it does not count them. Gold: of the people who judged records of this study so far,
+    else of all who may."""
+    plan = CertificatePlan.model_validate(study.plan)
+    if plan.misses != "gold":
+        return planned_misses(plan, study.snapshot.run.project, ())
+    judged_by = SampleJudgment.objects.filter(record__certification=study, wrong__isnull=False, current=True)
+    people = set(judged_by.order_by().values_list("reviewer", flat=True))
+    return planned_misses(plan, study.snapshot.run.project, people or may_judge(study))
+
+
+def planned_misses(plan: CertificatePlan, project: Project, people: Iterable[int]) -> Misses | None:
+    if plan.misses == "none":
+        return None
+    missed, known = plan.entered if plan.misses == "entered" else gold_misses(project, people)
+    return Misses(missed, known, plan.spread)
+
+
+def gold_misses(project: Project, people: Iterable[int]) -> tuple[int, int]:
+    """(called Correct, shown): first blind judgments of paths known to be wrong, practice left out."""
+    first = Judgment.objects.filter(
+        item__queue__project=project,
+        item__queue__practice=False,
+        item__gold_label=Label.ERROR,
+        reviewer__in=list(people),
+        phase=Phase.FIRST,
+        round=1,
+        blind=True,
+    )
+    found = first.aggregate(known=Count("pk"), missed=Count("pk", filter=Q(verdict__label=Label.CORRECT)))
+    return found["missed"], found["known"]
+
+
+def may_judge(study: Certification) -> list[int]:
+    """Everyone whom the study admits."""
+    return people_with(study.snapshot.run.project, study.role, [user.pk for user in study.reviewers.all()])
+
+
+def people_with(project: Project, role: str, named: Iterable[int]) -> list[int]:
+    """The ids of the people of the project with the role, or a role that implies it, and of those named."""
+    roles = {role, *(name for name, implied in IMPLIED.items() if role in implied)}
+    wanted = Q(pk__in=list(named))
+    if role:
+        wanted |= Q(groups__name__in=roles) | Q(is_superuser=True)
+    members = User.objects.filter(wanted, is_active=True, projects=project)
+    return list(members.order_by("pk").values_list("pk", flat=True).distinct())
