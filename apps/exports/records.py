@@ -40,7 +40,7 @@ def make_record(variant: Variant, *, question: Asked, cot: str, response: str) -
 
     Raises ValueError when the path or the response has no text.
     """
-    cot, response = _plain(cot), _plain(response)
+    cot, response = plain_text(cot), plain_text(response)
     if not cot or not response:
         raise ValueError("the path is empty" if not cot else "the response is empty")
     output = {"reasonmed": f"<think>{cot}</think>{response}", "cotmed": cot, "responsemed": response}[variant]
@@ -61,5 +61,6 @@ def parse_variants(names: Iterable[str]) -> tuple[Variant, ...]:
     return tuple(v for v in VARIANTS if "all" in wanted or v in wanted)
 
 
-def _plain(text: str) -> str:
+def plain_text(text: str) -> str:
+    """A text without think tags and outer blanks."""
     return _THINK_TAG.sub("", text).strip()
