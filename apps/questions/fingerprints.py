@@ -35,7 +35,7 @@ def fingerprint(stem: str, options: Sequence[str], contexts: Sequence[Mapping[st
 def stem_fingerprint(stem: str) -> str:
     """32 hex digits of the stem alone, looser: all punctuation is white space. Finds the same stem with other options."""
     text = normalise(stem)
-    return _digest(" ".join(text.translate(_PUNCTUATION_AS_SPACE).split()) or text)
+    return _digest(" ".join(text.translate(PUNCTUATION_AS_SPACE).split()) or text)
 
 
 def normalise_option(text: str) -> str:
@@ -68,7 +68,7 @@ class _PunctuationAsSpace(dict[int, str]):
         return self[code]
 
 
-_PUNCTUATION_AS_SPACE = _PunctuationAsSpace()
+PUNCTUATION_AS_SPACE = _PunctuationAsSpace()
 
 
 def _digest(text: str) -> str:

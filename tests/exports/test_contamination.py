@@ -19,6 +19,7 @@ from apps.exports.contamination import minhash, scan
 from apps.exports.contamination.minhash import candidates, rows_of_a_band, sign
 from apps.exports.contamination.scan import scan_run
 from apps.exports.contamination.shingles import jaccard, shingles
+from apps.exports.errors import ExportStoppedError
 from apps.questions.models import Question
 from apps.questions.services import import_questions
 from tests.factories import make_project, make_question, make_run, make_run_question
@@ -127,7 +128,8 @@ class TestScan:
         held = make_question(stem=PARAPHRASE, held_out=True)
         same = [make_question(stem=STEM) for _ in range(3)]
         result = scan_run(run_of(*same, held))
-        assert result.contaminated == {q.pk for q in same}
+        assert result.contaminated == {*(q.pk for q in same), held.pk}
+        assert result.themselves == [held.pk]
         assert {p.right for p in result.pairs if p.scope == "evaluation"} == {held.pk}
         assert (result.questions, result.evaluation, result.count("within")) == (4, 1, 2)
 
@@ -138,6 +140,36 @@ class TestScan:
         held.benchmark.project = make_project("elsewhere")
         held.benchmark.save()
         assert found(run) == []
+
+    def test_an_evaluation_question_in_the_run_is_contamination_by_itself(self):
+        """A run that allows held-out questions, or one of a test split that nobody marked as held out."""
+        held, test = make_question(held_out=True, stem=STEM), make_question(split="test", stem="Another thing?")
+        result = scan_run(run_of(make_question(stem="A third thing?"), held, test))
+        assert (result.pairs, result.themselves) == ([], [held.pk, test.pk])
+        assert result.contaminated == {held.pk, test.pk}
+
+    def test_without_a_run_all_that_may_be_trained_on_is_compared(self):
+        held, ours = make_question(stem=STEM, held_out=True), make_question(stem=PARAPHRASE)
+        result = scan.scan(make_project(), None)
+        assert [(p.left, p.right) for p in result.pairs] == [(ours.pk, held.pk)]
+        assert (result.questions, result.evaluation, result.themselves) == (1, 1, [])
+
+    def test_it_says_which_of_the_nine_sets_are_not_there(self):
+        make_question(held_out=True, split="test", benchmark="mmlu", subject="anatomy")
+        make_question(held_out=True, split="test", benchmark="own")
+        result = scan_run(run_of(make_question()))
+        there = {one.name: (one.imported, one.published) for one in result.sets}
+        assert len(there) == 9
+        assert there["MMLU anatomy test"] == (1, 135)
+        assert (there["MedQA test"], there["MedMCQA validation"]) == ((0, 1273), (0, 4183))
+        assert result.other_evaluation == 1
+
+    def test_it_can_be_watched_and_stopped(self):
+        run, seen = run_of(make_question(), make_question(stem=STEM)), []
+        scan_run(run, watch=scan.Watch(progress=lambda done, total: seen.append((done, total))))
+        assert seen[0] == (2, 2)
+        with pytest.raises(ExportStoppedError):
+            scan_run(run, watch=scan.Watch(should_stop=lambda: True))
 
     def test_pages_of_any_size_give_the_same(self, monkeypatch):
         questions = [make_question(stem=stem) for stem in (STEM, PARAPHRASE, STEM, "Another thing entirely?")]
@@ -165,7 +197,9 @@ class TestScan:
         assert report["contaminated_questions"] == 1
         assert [(p["left"], p["right"]) for p in report["pairs"]] == [(ours.uid, held.uid)]
         call_command("contamination_report", run.name)
-        assert "1 questions stand in an evaluation set: 0 pairs exact, 1 near" in capsys.readouterr().out
+        said = capsys.readouterr().out
+        assert "1 questions stand in an evaluation set: 0 are of one themselves, 0 pairs exact, 1 near" in said
+        assert "compared with: 1 other evaluation questions\nNOT in the database" in said
         for arguments in (("nobody",), (run.name, "--threshold", "2")):
             with pytest.raises(CommandError) as refused:
                 call_command("contamination_report", *arguments)

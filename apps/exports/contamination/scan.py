@@ -1,8 +1,11 @@
-"""The pairs of a run: what it shares with the evaluation sets, and what it holds twice. Reads only, in keyset pages."""
+"""The pairs of a run: what it shares with the evaluation sets, and what it holds twice. Reads only, in keyset pages.
+
+A question that the run holds and that stands in an evaluation set itself needs no pair: it is named by itself.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Literal
@@ -12,11 +15,14 @@ from django.db.models import Q, QuerySet
 from numpy.typing import NDArray
 
 from apps.exports.contamination.minhash import PERMUTATIONS, Signatures, candidates, sign
+from apps.exports.contamination.sets import EvaluationSet, evaluation_sets
 from apps.exports.contamination.shingles import jaccard, shingles
-from apps.questions.models import Question, Split
+from apps.exports.errors import ExportStoppedError
+from apps.questions.models import Project, Question, Split
 from apps.reasoning.models import Run
 
 PAGE = 1_000
+THRESHOLD = 0.8
 LOWEST, HIGHEST = 0.5, 1.0  # thresholds: below, the bands no longer sort anything out
 EVALUATION = Q(held_out=True) | Q(split=Split.TEST)
 
@@ -25,7 +31,8 @@ Scope = Literal["evaluation", "within"]
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """`evaluation`: `right` stands in an evaluation set, `left` is the run's. `within`: both are the run's, and on one side.
+    """`evaluation`: `right` stands in an evaluation set, `left` is the run's and does not. `within`: both are the run's, and
+    both stand in evaluation sets or neither does.
 
     `exact`: the same fingerprint (stem, options in any order, contexts). `similarity` is exact, not the estimate.
     """
@@ -39,7 +46,7 @@ class Pair:
 
 @dataclass(frozen=True, slots=True)
 class _Read:
-    """Columns of the same length: the run's questions by id, then those of evaluation sets that it does not hold."""
+    """Columns of the same length: the examined questions by id, then those of evaluation sets that are not among them."""
 
     ids: NDArray[np.int64]
     evaluation: NDArray[np.bool_]
@@ -48,35 +55,84 @@ class _Read:
     signatures: Signatures
 
 
+_Part = tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_], NDArray[np.uint64], Signatures]
+
+
 @dataclass(frozen=True, slots=True)
 class Scan:
+    """`themselves`: questions of the run that stand in an evaluation set themselves, whatever else they resemble."""
+
     questions: int  # of the run
     evaluation: int  # evaluation questions looked at, those of the run included
     threshold: float
+    themselves: list[int]
     pairs: list[Pair]  # by scope, closest first
+    sets: list[EvaluationSet]  # the nine, with what of each was there to compare with
 
     @property
     def contaminated(self) -> set[int]:
-        """Ids of the run's questions that stand in an evaluation set."""
-        return {pair.left for pair in self.pairs if pair.scope == "evaluation"}
+        """Ids of the run's questions that must not leave for training: in an evaluation set, or close to one in it."""
+        return {*self.themselves, *(pair.left for pair in self.pairs if pair.scope == "evaluation")}
+
+    @property
+    def other_evaluation(self) -> int:
+        """Evaluation questions that belong to none of the nine: private benchmarks, other test splits."""
+        return max(0, self.evaluation - sum(one.imported for one in self.sets))
 
     def count(self, scope: Scope, *, exact: bool | None = None) -> int:
         return sum(p.scope == scope and exact in (None, p.exact) for p in self.pairs)
 
 
-def scan_run(run: Run, *, threshold: float = 0.8) -> Scan:
-    """Raises ValueError for a threshold outside LOWEST..HIGHEST. A group of equals gives one pair for each but its first."""
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """Told how many questions were read, of how many; asked between pages whether to stop."""
+
+    progress: Callable[[int, int], None] | None = None
+    should_stop: Callable[[], bool] | None = None
+
+    def at(self, done: int, total: int) -> None:
+        if self.should_stop and self.should_stop():
+            raise ExportStoppedError
+        if self.progress:
+            self.progress(done, total)
+
+
+def scan_run(run: Run, *, threshold: float = THRESHOLD, watch: Watch = Watch()) -> Scan:
+    """The run's questions. A group of equals gives one pair for each but its first.
+
+    Raises ValueError for a threshold outside LOWEST..HIGHEST, and ExportStoppedError.
+    """
+    return scan(run.project, run, threshold=threshold, watch=watch)
+
+
+def scan(project: Project, run: Run | None, *, threshold: float = THRESHOLD, watch: Watch = Watch()) -> Scan:
+    """Without a run: every question that the project may train on."""
     if not LOWEST <= threshold <= HIGHEST:
         raise ValueError(f"the threshold must be between {LOWEST} and {HIGHEST}")
-    read = _read(run)
-    pairs = [*_equal(read), *_near(read, threshold)]
+    read = _read(*sources(project, run), watch)
+    pairs = [*_equal(read), *_near(read, threshold, watch)]
     order = sorted(pairs, key=lambda p: (p.scope, -p.similarity, p.left, p.right))
-    return Scan(int(read.in_run.sum()), int(read.evaluation.sum()), threshold, order)
+    themselves = sorted(int(pk) for pk in read.ids[read.in_run & read.evaluation])
+    return Scan(int(read.in_run.sum()), int(read.evaluation.sum()), threshold, themselves, order, evaluation_sets())
 
 
-def _read(run: Run) -> _Read:
-    evaluation = Question.objects.visible_to(run.project).filter(EVALUATION).exclude(in_runs__run=run)
-    parts = [*_pages(Question.objects.filter(in_runs__run=run), True), *_pages(evaluation, False)]
+def sources(project: Project, run: Run | None) -> tuple[QuerySet[Question], QuerySet[Question]]:
+    """What is examined, and the evaluation questions beside it."""
+    visible = Question.objects.visible_to(project)
+    if run is None:
+        return visible.exclude(EVALUATION), visible.filter(EVALUATION)
+    return Question.objects.filter(in_runs__run=run), visible.filter(EVALUATION).exclude(in_runs__run=run)
+
+
+def _read(examined: QuerySet[Question], evaluation: QuerySet[Question], watch: Watch) -> _Read:
+    total = examined.count() + evaluation.count()
+    parts: list[_Part] = []
+    done = 0
+    for questions, in_run in ((examined, True), (evaluation, False)):
+        for part in _pages(questions, in_run):
+            parts.append(part)
+            done += len(part[0])
+            watch.at(done, total)
     if not parts:
         none = np.empty(0, dtype=np.int64)
         no = none.astype(np.bool_)
@@ -85,9 +141,7 @@ def _read(run: Run) -> _Read:
     return _Read(ids, held, inside, digests, signatures)
 
 
-def _pages(
-    questions: QuerySet[Question], in_run: bool
-) -> Iterator[tuple[NDArray[np.int64], NDArray[np.bool_], NDArray[np.bool_], NDArray[np.uint64], Signatures]]:
+def _pages(questions: QuerySet[Question], in_run: bool) -> Iterator[_Part]:
     after = 0
     while rows := list(
         questions.filter(pk__gt=after)
@@ -124,10 +178,11 @@ def _equal(read: _Read) -> Iterator[Pair]:
             yield from _verified(_expanded(read, group, group), read, 1.0)
 
 
-def _near(read: _Read, threshold: float) -> Iterator[Pair]:
+def _near(read: _Read, threshold: float, watch: Watch) -> Iterator[Pair]:
     groups, firsts = _groups(read)
     for chunk in candidates(read.signatures[firsts], threshold=threshold):
         for at in range(0, len(chunk), PAGE):
+            watch.at(len(read.ids), len(read.ids))
             some = chunk[at : at + PAGE]
             sets = _sets({int(read.ids[firsts[k]]) for k in some.ravel()})
             for a, b in some.tolist():

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 
-from apps.questions.fingerprints import normalise, normalise_option
+from apps.questions.fingerprints import PUNCTUATION_AS_SPACE, normalise, normalise_option
 
-WORDS = 3  # words of an n-gram
+WORDS = 3  # of an n-gram
 
 
 def shingles(stem: str, options: Sequence[str], contexts: Sequence[Mapping[str, str]] = ()) -> frozenset[str]:
@@ -16,14 +15,17 @@ def shingles(stem: str, options: Sequence[str], contexts: Sequence[Mapping[str, 
     found = {f"o {normalise_option(option)}" for option in options}
     for part, text in (("s", stem), *(("c", context["text"]) for context in contexts)):
         words = split_words(text)
-        found.update(f"{part} {' '.join(words[i : i + WORDS])}" for i in range(max(1, len(words) - WORDS + 1)))
+        if len(words) < WORDS:
+            found.add(f"{part} {' '.join(words)}")
+        else:
+            found.update([f"{part} {a} {b} {c}" for a, b, c in zip(words, words[1:], words[2:], strict=False)])
     return frozenset(found)
 
 
 def split_words(text: str) -> list[str]:
     """Folded words; a text of punctuation alone stays as it is."""
     folded = normalise(text)
-    return "".join(" " if unicodedata.category(c)[0] == "P" else c for c in folded).split() or folded.split()
+    return folded.translate(PUNCTUATION_AS_SPACE).split() or folded.split()
 
 
 def jaccard(a: AbstractSet[str], b: AbstractSet[str]) -> float:

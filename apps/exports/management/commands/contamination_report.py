@@ -38,13 +38,22 @@ class Command(BaseCommand):
             return
         self.stdout.write(
             f"{run}: {scan.questions:,} questions against {scan.evaluation:,} of evaluation sets, similarity from {threshold:g}\n"
-            f"{len(scan.contaminated):,} questions stand in an evaluation set: {scan.count('evaluation', exact=True):,} pairs "
-            f"exact, {scan.count('evaluation', exact=False):,} near\n"
+            f"{len(scan.contaminated):,} questions stand in an evaluation set: {len(scan.themselves):,} are of one themselves, "
+            f"{scan.count('evaluation', exact=True):,} pairs exact, {scan.count('evaluation', exact=False):,} near\n"
             f"within the run: {scan.count('within', exact=True):,} pairs exact, {scan.count('within', exact=False):,} near"
         )
+        self.stdout.write(f"compared with: {_compared(scan)}")
+        if missing := [one.name for one in scan.sets if not one.imported]:
+            self.stdout.write(f"NOT in the database, so nothing is known about them: {', '.join(missing)}")
         for pair in report["pairs"]:
             kind = "exact" if pair["exact"] else f"{pair['similarity']:.3f}"
             self.stdout.write(f"{pair['scope']:<10} {kind:<6} {pair['left']} {pair['right']}")
+
+
+def _compared(scan: Scan) -> str:
+    found = [f"{one.name} ({one.imported:,} of {one.published:,})" for one in scan.sets if one.imported]
+    found += [f"{scan.other_evaluation:,} other evaluation questions"] if scan.other_evaluation else []
+    return ", ".join(found) or "nothing"
 
 
 def _as_json(run: str, scan: Scan) -> dict[str, Any]:
@@ -55,6 +64,9 @@ def _as_json(run: str, scan: Scan) -> dict[str, Any]:
         "questions": scan.questions,
         "evaluation_questions": scan.evaluation,
         "contaminated_questions": len(scan.contaminated),
+        "themselves": len(scan.themselves),
+        "sets": [one.as_json() for one in scan.sets],
+        "not_compared": [one.name for one in scan.sets if not one.imported],
         "pairs": [
             {
                 "scope": pair.scope,

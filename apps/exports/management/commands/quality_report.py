@@ -9,8 +9,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from apps.exports.gates.texts import GATE_WORDS, GATES
 from apps.exports.gates.report import Report, check_run
+from apps.exports.gates.texts import GATE_WORDS, GATES
 from apps.questions.access import default_project
 from apps.reasoning.models import Run
 
