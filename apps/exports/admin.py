@@ -1,6 +1,7 @@
 from django.contrib import admin
 
-from apps.exports.models import Snapshot
+from apps.exports.models import Snapshot, SnapshotOmission, SnapshotRecord
+from apps.exports.models_checks import Inspection, InspectionPair
 from apps.questions.admin_access import ReadOnlyAdmin
 
 
@@ -9,4 +10,29 @@ class SnapshotAdmin(ReadOnlyAdmin):
     list_display = ("__str__", "run", "state", "format", "records", "simulated", "created_by", "created_at")
     list_select_related = ("run", "created_by")
     list_filter = ("state",)
-    search_fields = ("run__name",)
+    search_fields = ("name", "run__name")
+
+
+@admin.register(SnapshotRecord)
+class SnapshotRecordAdmin(ReadOnlyAdmin):
+    list_display = ("snapshot_id", "number", "question_id", "slot", "path_id", "response_id", "tier")
+    ordering = ("id",)
+
+
+@admin.register(SnapshotOmission)
+class SnapshotOmissionAdmin(ReadOnlyAdmin):
+    list_display = ("snapshot_id", "question_id", "slot", "state", "reason")
+    ordering = ("id",)
+
+
+@admin.register(Inspection)
+class InspectionAdmin(ReadOnlyAdmin):
+    list_display = ("__str__", "kind", "state", "threshold", "created_by", "created_at", "finished_at")
+    list_select_related = ("run", "created_by")
+    list_filter = ("kind", "state")
+
+
+@admin.register(InspectionPair)
+class InspectionPairAdmin(ReadOnlyAdmin):
+    list_display = ("inspection_id", "scope", "left_id", "right_id", "exact", "similarity")
+    ordering = ("id",)
