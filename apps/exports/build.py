@@ -14,6 +14,8 @@ from apps.exports.card import dataset_card
 from apps.exports.config import DEFAULT, ExportConfig
 from apps.exports.errors import ExportRefusedError, ExportStoppedError, LedgerBrokenError
 from apps.exports.folder import CARD, MANIFEST, SCHEMA_NAME, SIGNATURE, atomic_folder
+from apps.exports.forms.build import FormsMade, FormWriters
+from apps.exports.forms.quality import quality_of
 from apps.exports.lineage import PAGE, Asked, read_pages
 from apps.exports.proof.manifest import code_version, merkle_section
 from apps.exports.proof.signing import SigningKey, signing_key
@@ -61,26 +63,37 @@ def build_export(
             for v in variants
         }
         trail = opened.enter_context(closing(JsonlWriter(folder, "provenance")))
+        forms = FormWriters(folder, run, config, format=format, shard_bytes=limits.shard_bytes)
+        opened.enter_context(closing(forms))
         tally, sifter = Tally(run), Sifter(sieves_of(run, config))
         for page in read_pages(run, page=limits.page):
             if should_stop and should_stop():
                 raise ExportStoppedError
-            _write_page(page, tally, sifter, writers, trail)
+            _write_page(page, tally, sifter, writers, trail, forms)
             if progress:
                 progress(tally.questions)
         if why_not := refusal(tally.sign_offs):
             raise ExportRefusedError(why_not)
-        sets = [(writer, writer.finish()) for writer in (*writers.values(), trail)]
+        made = forms.finish()
+        sets = [(writer, writer.finish()) for writer in writers.values()]
+        sets += [*made.shared, (trail, trail.finish()), *made.own]
         chosen = {
             "choices": config.as_json(),
             "records_left_out": dict(sorted(sifter.records.items())),
             "held_out": run.allow_held_out and config.sources != "open",
+            "forms": made.counts,
+            "quality": quality_of(run),
         }
-        return _finish(folder, tally, variants, format, sets, key, chosen)
+        return _finish(folder, tally, variants, format, sets, made, key, chosen)
 
 
 def _write_page(
-    page: list[Asked], tally: Tally, sifter: Sifter, writers: dict[Variant, RecordWriter], trail: JsonlWriter
+    page: list[Asked],
+    tally: Tally,
+    sifter: Sifter,
+    writers: dict[Variant, RecordWriter],
+    trail: JsonlWriter,
+    forms: FormWriters,
 ) -> None:
     states = {a.question.pk: tally.state_of(a) for a in page}
     ready = [a for a in page if states[a.question.pk][0] == QuestionState.READY]
@@ -91,18 +104,22 @@ def _write_page(
         tally.count_question(asked, state, reason)
         if state != QuestionState.READY:
             continue
-        exported.append(asked.question)
+        exported.append(asked)
         for kept in asked.kept:
             try:
-                for variant, writer in writers.items():
-                    writer.write(
-                        make_record(variant, question=asked.question, cot=kept.path.text, response=kept.response.text)
-                    )
+                records = [
+                    make_record(v, question=asked.question, cot=kept.path.text, response=kept.response.text)
+                    for v in writers
+                ]
             except ValueError as error:
                 raise LedgerBrokenError(f"{asked.question.uid}, slot {kept.slot}: {error}") from error
+            for writer, record in zip(writers.values(), records, strict=True):
+                writer.write(record)
+            forms.write_record(asked, kept, records[0])
             trail.write(provenance_of(asked, kept, number=tally.records))
             tally.count_record(asked, kept)
-    tally.count_overlap(exported)
+    forms.write_page(exported)
+    tally.count_overlap([asked.question for asked in exported])
 
 
 def _finish(
@@ -111,13 +128,15 @@ def _finish(
     variants: Sequence[Variant],
     format: Format,
     sets: Sequence[tuple[RecordWriter, Sequence[FileEntry]]],
+    forms: FormsMade,
     key: SigningKey | None,
     chosen: dict[str, Any],
 ) -> dict[str, Any]:
     """Card, manifest and, with a key, its signature; only the signature knows the time, so the rest can be made again."""
     files = [file for _, made in sets for file in made]
     draft = manifest_of(tally, schema=SCHEMA_NAME, variants=variants, format=format, files=files, card=None) | chosen
-    extras: list[FileEntry] = []  # further files beside the sets and the card, written into `folder` by now
+    draft["merkle"] = merkle_section(sets, trails=forms.trails)
+    extras = forms.extras  # further files beside the sets and the card, written into `folder` by now
     text = dataset_card(draft, tally.licences).encode()
     (folder / CARD).write_bytes(text)
     card: FileEntry = {"path": CARD, "sha256": hashlib.sha256(text).hexdigest(), "records": 0, "bytes": len(text)}
@@ -125,7 +144,6 @@ def _finish(
         **draft,
         "card": card,
         "extras": extras,
-        "merkle": merkle_section(sets),
         "code_version": code_version(),
         "signed_by": key.id if key else None,
     }

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from apps.exports.errors import ExportRefusedError
+from apps.exports.forms.names import FormName
 
 Labels = Literal["clinician_first", "judge", "clinician"]
 Duplicates = Literal["in", "out"]
@@ -52,7 +53,8 @@ class ExportConfig(_Frozen):
     tiers: tuple[TierName, ...] = ()  # none named: all
     contamination: Contamination = Contamination()
     gates: tuple[Name, ...] = ()  # quality gates whose findings keep a record out
-    forms: tuple[Name, ...] = ()  # further files beside the sets
+    forms: tuple[FormName, ...] = ()  # further files beside the sets
+    system_prompt: Annotated[str, Field(max_length=4000)] = ""  # of the form `messages`: its first turn; empty: none
 
     @field_validator("benchmarks", "gates", "forms")
     @classmethod
