@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import groupby
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
+import numpy as np
 from django.db.models import Count, Max, Q, QuerySet, Sum
 
 from apps.questions.models import Project
@@ -22,12 +23,12 @@ from apps.reasoning.models import (
     Verdict,
     VerdictSource,
 )
-from apps.review.statistics.agreement import Rating
-from apps.review.statistics.judge import Calibration, Judged, JudgeFigures, judge_figures
+from apps.review.statistics.agreement import CATEGORIES, Ratings, scaled
+from apps.review.statistics.judge import Calibration, JudgeFigures, judge_figures
 
 Which = Literal["drawn", "blind", "all"]
 DECIDED = (Label.CORRECT, Label.ERROR)
-WORDS = {Label.CORRECT: "Correct", Label.ERROR: "Error"}
+PLACES = {str(Label.CORRECT): CATEGORIES.index("Correct"), str(Label.ERROR): CATEGORIES.index("Error")}
 OPINION_COLUMNS = (
     "reviewer_id", "path_id", "label", "counts", "details__blind", "judgment__blind", "created_at",
     "judgment__item__inclusion_probability", "path__question_id", "path__run_id", "path__origin", "path__generator",
@@ -35,8 +36,7 @@ OPINION_COLUMNS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Opinion:
+class Opinion(NamedTuple):
     """A person's first verdict of a path (the first blind one where there is one) that was not taken back.
 
     `probability`: the chance with which a sampling plan drew the path; none where it was chosen otherwise.
@@ -58,8 +58,7 @@ class Opinion:
         return which == "all" or (self.blind and (which == "blind" or self.probability is not None))
 
 
-@dataclass(frozen=True, slots=True)
-class JudgeLabel:
+class JudgeLabel(NamedTuple):
     """What a run's judge says of a path that people judged too."""
 
     run: int
@@ -165,8 +164,7 @@ def _opinion(row: tuple[Any, ...], blind: bool) -> Opinion:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class JudgedRow:
+class JudgedRow(NamedTuple):
     """One path as a run's judge and as people see it; `truth` and `judge`: it is an Error."""
 
     truth: bool
@@ -218,15 +216,24 @@ def _truth(given: Sequence[Opinion], settled: str) -> str:
     return settled
 
 
-def calibration(rows: Iterable[JudgedRow], which: Which) -> Calibration:
+def calibration(rows: Sequence[JudgedRow], which: Which) -> Calibration:
     """Weighted by how the paths were drawn only where all of them were."""
-    return Calibration.build(Judged(r.truth, r.judge, r.question, weight(r.probability, which)) for r in rows)
+    return Calibration(
+        np.array([r.truth for r in rows], dtype=bool),
+        np.array([r.judge for r in rows], dtype=bool),
+        np.array([r.question for r in rows], dtype=np.int64),
+        scaled(np.array([weight(r.probability, which) for r in rows], dtype=float)),
+    )
 
 
-def ratings(opinions: Iterable[Opinion], which: Which) -> list[Rating]:
-    return [
-        Rating(o.path, o.reviewer, WORDS[Label(o.label)], o.question, weight(o.probability, which)) for o in opinions
-    ]
+def ratings(opinions: Sequence[Opinion], which: Which) -> Ratings:
+    return Ratings(
+        np.array([o.path for o in opinions], dtype=np.int64),
+        np.array([o.reviewer for o in opinions], dtype=np.int64),
+        np.array([PLACES[o.label] for o in opinions], dtype=np.int64),
+        np.array([o.question for o in opinions], dtype=np.int64),
+        np.array([weight(o.probability, which) for o in opinions], dtype=float),
+    )
 
 
 def weight(probability: float | None, which: Which) -> float:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import combinations
@@ -14,6 +14,7 @@ from apps.review.agreement import Material, Opinion, Which, ratings
 from apps.review.forest import Forest, Named, forest, in_order, monday, sliced
 from apps.review.statistics.agreement import (
     Agreement,
+    Ratings,
     RatingTable,
     agreement,
     cohen_kappa,
@@ -55,18 +56,18 @@ def people_report(
 ) -> People:
     """`names`: reviewer id → name, used for curators alone."""
     given = material.opinions_among(which)
-    base = [o for o in given if o.base]
-    table = RatingTable.build(ratings(base, which))
-    found = agreement(table)
-    reviewers = len({o.reviewer for o in base})
+    said = ratings(given, which)
+    base = [n for n, o in enumerate(given) if o.base]
+    found = agreement(RatingTable.of(said.among(base)))
+    reviewers = len({given[n].reviewer for n in base})
     hidden = ""
     if not curator and 0 < reviewers < ENOUGH_PEOPLE:
         hidden = f"Shown once {ENOUGH_PEOPLE} people have judged: fewer could be told apart. Curators see them."
     whole, groups, left_out = [("All", found_by(found, measure))], [], 0
     if not hidden:
-        groups = _people_groups(material, given, which, measure, curator=curator)
+        groups = _people_groups(material, given, said, measure, curator=curator)
         if curator:
-            pairs, left_out = _pairs(base, which, measure, names)
+            pairs, left_out = _pairs(given, said, base, measure, names)
             groups.append(("Pair of reviewers", pairs))
     return People(
         found=found,
@@ -84,46 +85,57 @@ def found_by(found: Agreement, measure: Measure) -> Figure:
 
 
 def _people_groups(
-    material: Material, given: Sequence[Opinion], which: Which, measure: Measure, *, curator: bool
+    material: Material, given: Sequence[Opinion], said: Ratings, measure: Measure, *, curator: bool
 ) -> list[tuple[str, list[Named]]]:
-    def figure(opinions: list[Opinion]) -> Figure:
-        table = RatingTable.build(ratings(opinions, which))
+    """`said`: the opinions of `given` as columns; slices are lists of places in both."""
+
+    def figure(places: list[int]) -> Figure:
+        table = RatingTable.of(said.among(places))
         if not curator and table.raters < ENOUGH_PEOPLE:
             why = f"Fewer than {ENOUGH_PEOPLE} people judged these: shown to curators only."
             return undefined(MEASURES[measure], "coefficient", why, n=table.n)
         return MEASURING[measure](table)
 
-    base = [o for o in given if o.base]
-    first_seen: dict[int, datetime] = {}
-    for o in base:
-        first_seen[o.path] = min(o.at, first_seen.get(o.path, o.at))
-    rewritten = [o for o in given if not o.base]
+    def by(name: Callable[[Opinion], str]) -> list[Named]:
+        return sliced(base, lambda n: name(given[n]), figure)
+
+    base = [n for n, o in enumerate(given) if o.base]
+    rewritten = [n for n, o in enumerate(given) if not o.base]
+    weeks = _weeks_first_seen([given[n] for n in base])
     return [
-        ("Model", sliced(base, lambda o: o.generator, figure)),
-        ("Tier", in_order(sliced(base, lambda o: TIERS.get(material.tier(o), ""), figure), TIERS.values())),
-        ("Benchmark", sliced(base, lambda o: o.benchmark, figure)),
-        (
-            "Week a path was first judged",
-            sliced(base, lambda o: f"{monday(first_seen[o.path]):%Y-%m-%d}", figure)[-MOST_WEEKS:],
-        ),
+        ("Model", by(lambda o: o.generator)),
+        ("Tier", in_order(by(lambda o: TIERS.get(material.tier(o), "")), TIERS.values())),
+        ("Benchmark", by(lambda o: o.benchmark)),
+        ("Week a path was first judged", by(lambda o: weeks[o.path])[-MOST_WEEKS:]),
         ("Beyond the first paths", [("Rewritten paths", figure(rewritten))] if rewritten else []),
     ]
 
 
+def _weeks_first_seen(opinions: Iterable[Opinion]) -> dict[int, str]:
+    """{path: the Monday of the week in which it was first judged}."""
+    first_seen: dict[int, datetime] = {}
+    for o in opinions:
+        first_seen[o.path] = min(o.at, first_seen.get(o.path, o.at))
+    return {path: f"{monday(at):%Y-%m-%d}" for path, at in first_seen.items()}
+
+
 def _pairs(
-    opinions: Sequence[Opinion], which: Which, measure: Measure, names: dict[int, str]
+    given: Sequence[Opinion], said: Ratings, base: Sequence[int], measure: Measure, names: dict[int, str]
 ) -> tuple[list[Named], int]:
     """The pairs with the most paths in common, and how many more there are."""
-    by_path: dict[int, list[Opinion]] = defaultdict(list)
-    for o in opinions:
-        by_path[o.path].append(o)
-    shared: dict[tuple[int, int], list[Opinion]] = defaultdict(list)
-    for given in by_path.values():
-        for a, b in combinations(sorted(given, key=lambda o: o.reviewer), 2):
-            shared[a.reviewer, b.reviewer] += [a, b]
+    by_path: dict[int, list[int]] = defaultdict(list)
+    for n in base:
+        by_path[given[n].path].append(n)
+    shared: dict[tuple[int, int], list[int]] = defaultdict(list)
+    for places in by_path.values():
+        for a, b in combinations(sorted(places, key=lambda n: given[n].reviewer), 2):
+            shared[given[a].reviewer, given[b].reviewer] += [a, b]
     most = sorted(shared.items(), key=lambda item: (-len(item[1]), item[0]))
     lines = [
-        (f"{names.get(a, 'someone')} and {names.get(b, 'someone')}", MEASURING[measure](RatingTable.build(ratings(both, which))))
+        (
+            f"{names.get(a, 'someone')} and {names.get(b, 'someone')}",
+            MEASURING[measure](RatingTable.of(said.among(both))),
+        )
         for (a, b), both in most[:MOST_PAIRS]
-    ]  # fmt: skip
+    ]
     return lines, max(0, len(most) - MOST_PAIRS)

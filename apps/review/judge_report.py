@@ -11,11 +11,11 @@ from typing import Literal
 from apps.reasoning.models import Run
 from apps.review.agreement import Apparent, JudgedRow, Material, Which, apparent_of, calibration, judged_rows
 from apps.review.agreement_report import MOST_WEEKS, TIERS
-from apps.review.forest import Axis, Forest, Line, Mark, forest, in_order, monday, sliced
+from apps.review.forest import Axis, Forest, Line, Mark, Named, forest, in_order, monday, sliced
 from apps.review.statistics import judge as judging
 from apps.review.statistics.drift import Change, change_over_time
 from apps.review.statistics.figure import Figure
-from apps.review.statistics.judge import JudgeFigures, judge_figures
+from apps.review.statistics.judge import Calibration, JudgeFigures, judge_figures
 from apps.review.statistics.tiers import Cutoffs, TierChances, tier_chances, true_error_distribution
 
 Quality = Literal["sensitivity", "specificity", "ppv", "npv"]
@@ -100,23 +100,27 @@ class TierTable:
 def judge_report(material: Material, which: Which, quality: Quality, runs: Sequence[Run], *, one_run: bool) -> Judge:
     """`runs`: those of the project, newest first."""
     rows, divided = judged_rows(material, which)
-    base = [row for row in rows if row.base]
-    whole = calibration(base, which)
+    columns = calibration(rows, which)
+    base = [n for n, row in enumerate(rows) if row.base]
+    whole = columns.among(base)
     found = judge_figures(whole)
 
-    def figure(some: Iterable[JudgedRow]) -> Figure:
-        return QUALIFYING[quality](calibration(some, which))
+    def figure(places: Sequence[int]) -> Figure:
+        return QUALIFYING[quality](columns.among(places))
+
+    def by(name: Callable[[JudgedRow], str]) -> list[Named]:
+        return sliced(base, lambda n: name(rows[n]), figure)
 
     run_names = {run.pk: run.name for run in runs}
-    rewritten = [row for row in rows if not row.base]
+    rewritten = [n for n, row in enumerate(rows) if not row.base]
     groups = [
-        ("Run", [] if one_run else sliced(base, lambda r: run_names.get(r.run, ""), figure)),
-        ("Model", sliced(base, lambda r: r.generator, figure)),
-        ("Tier", in_order(sliced(base, lambda r: TIERS.get(r.tier, ""), figure), TIERS.values())),
-        ("Benchmark", sliced(base, lambda r: r.benchmark, figure)),
+        ("Run", [] if one_run else by(lambda r: run_names.get(r.run, ""))),
+        ("Model", by(lambda r: r.generator)),
+        ("Tier", in_order(by(lambda r: TIERS.get(r.tier, "")), TIERS.values())),
+        ("Benchmark", by(lambda r: r.benchmark)),
         ("Beyond the first paths", [("Rewritten paths", figure(rewritten))] if rewritten else []),
     ]
-    weeks, axis, changes = _weeks(base, which, found)
+    weeks, axis, changes = _weeks([rows[n] for n in base], whole, found)
     return Judge(
         found=found,
         overall=forest("share", [(f.name, f) for f in found.figures]),
@@ -128,7 +132,7 @@ def judge_report(material: Material, which: Which, quality: Quality, runs: Seque
             passed=whole.count(truth=False, judge=False),
         ),
         divided=divided,
-        rates=_rates(base, which, runs),
+        rates=_rates([rows[n] for n in base], whole, runs),
         weeks=weeks,
         week_axis=axis,
         changes=changes,
@@ -165,15 +169,15 @@ def _tier_rows(run: Run, apparent: Apparent, sensitivity: float, specificity: fl
         yield TierRow(errors, questions, list(TIERS)[cutoffs.tier(errors)], chances)
 
 
-def _rates(rows: Sequence[JudgedRow], which: Which, runs: Sequence[Run]) -> Forest:
+def _rates(rows: Sequence[JudgedRow], columns: Calibration, runs: Sequence[Run]) -> Forest:
     """The corrected error rate of each run that has paths judged by people, by its own calibration."""
-    by_run: dict[int, list[JudgedRow]] = defaultdict(list)
-    for row in rows:
-        by_run[row.run].append(row)
+    by_run: dict[int, list[int]] = defaultdict(list)
+    for n, row in enumerate(rows):
+        by_run[row.run].append(n)
     known = [run for run in runs if run.pk in by_run]
     apparent = apparent_of(known)
     lines = [
-        (run.name, judging.true_error_rate(apparent[run.pk].rate, calibration(by_run[run.pk], which)))
+        (run.name, judging.true_error_rate(apparent[run.pk].rate, columns.among(by_run[run.pk])))
         for run in known
         if apparent[run.pk].judged
     ]
@@ -181,15 +185,15 @@ def _rates(rows: Sequence[JudgedRow], which: Which, runs: Sequence[Run]) -> Fore
 
 
 def _weeks(
-    rows: Sequence[JudgedRow], which: Which, found: JudgeFigures
+    rows: Sequence[JudgedRow], columns: Calibration, found: JudgeFigures
 ) -> tuple[tuple[Week, ...], Axis, tuple[Change, ...]]:
     """By the week in which the judge spoke: a judge that changes shows here."""
-    by_week: dict[date, list[JudgedRow]] = defaultdict(list)
-    for row in rows:
-        by_week[monday(row.at)].append(row)
+    by_week: dict[date, list[int]] = defaultdict(list)
+    for n, row in enumerate(rows):
+        by_week[monday(row.at)].append(n)
     figures = {}
     for week in sorted(by_week):
-        some = calibration(by_week[week], which)
+        some = columns.among(by_week[week])
         figures[week] = (judging.sensitivity(some), judging.specificity(some))
     axis = Axis.of("share", [f for pair in figures.values() for f in pair])
     weeks = tuple(

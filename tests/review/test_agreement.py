@@ -14,7 +14,7 @@ from apps.review.agreement_report import MEASURES, people_report
 from apps.review.forest import Axis, Mark, forest
 from apps.review.judge_report import judge_report, tier_table
 from apps.review.models import Phase
-from apps.review.statistics.agreement import RatingTable, agreement
+from apps.review.statistics.agreement import CATEGORIES, RatingTable, agreement
 from apps.review.statistics.figure import Figure, undefined
 from tests.factories import make_finished_run, make_project, make_run, make_user, make_verdict
 from tests.review.agreement_world import judge_item, make_judged_ledger, make_queue, put, set_time
@@ -299,8 +299,11 @@ def test_ratings_feed_the_table(run: Run) -> None:
     for person in people:
         judge_item(item, person, Label.ERROR)
     given = ratings(fetch(run.project, run).opinions, "blind")
-    assert {(r.item, r.label, r.cluster, r.weight) for r in given} == {(path.pk, "Error", path.question_id, 1.0)}
-    assert agreement(RatingTable.build(given)).raw.value == 1.0
+    columns = (given.items, given.raters, given.labels, given.clusters, given.weights)
+    assert {tuple(row) for row in zip(*columns, strict=True)} == {
+        (path.pk, person.pk, CATEGORIES.index("Error"), path.question_id, 1.0) for person in people
+    }
+    assert agreement(RatingTable.of(given)).raw.value == 1.0
 
 
 def test_axis_and_marks() -> None:

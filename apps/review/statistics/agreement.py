@@ -33,6 +33,33 @@ class Rating:
 
 
 @dataclass(frozen=True, slots=True)
+class Ratings:
+    """Ratings by column, so that a slice of many is cut out instead of being put together anew. Items, raters and
+    clusters by any number; labels by their place among the categories."""
+
+    items: IntArray
+    raters: IntArray
+    labels: IntArray
+    clusters: IntArray
+    weights: FloatArray
+
+    @classmethod
+    def build(cls, ratings: Iterable[Rating], categories: Sequence[str] = CATEGORIES) -> Ratings:
+        found, place = list(ratings), {label: n for n, label in enumerate(categories)}
+        return cls(
+            numbered(r.item for r in found),
+            numbered(r.rater for r in found),
+            np.array([place[r.label] for r in found], dtype=np.int64),
+            numbered(("item", r.item) if r.cluster is None else r.cluster for r in found),
+            np.array([r.weight for r in found], dtype=float),
+        )
+
+    def among(self, rows: Sequence[int]) -> Ratings:
+        at = np.asarray(rows, dtype=np.int64)
+        return Ratings(self.items[at], self.raters[at], self.labels[at], self.clusters[at], self.weights[at])
+
+
+@dataclass(frozen=True, slots=True)
 class RatingTable:
     """`counts` (items, categories): how many people gave the item each label. `pairs` (items, 2): the two people's
     labels by number, −1 where one is missing; none unless there are exactly two people. Weights average 1."""
@@ -47,27 +74,21 @@ class RatingTable:
     @classmethod
     def build(cls, ratings: Iterable[Rating], categories: Sequence[str] = CATEGORIES) -> RatingTable:
         """One rating a person and item; a label outside `categories` is a KeyError."""
-        place = {label: n for n, label in enumerate(categories)}
-        people: dict[Hashable, int] = {}
-        items: dict[Hashable, list[tuple[int, int]]] = {}
-        clusters: dict[Hashable, Hashable] = {}
-        weights: dict[Hashable, float] = {}
-        for rating in ratings:
-            rater = people.setdefault(rating.rater, len(people))
-            items.setdefault(rating.item, []).append((rater, place[rating.label]))
-            clusters[rating.item] = ("item", rating.item) if rating.cluster is None else rating.cluster
-            weights[rating.item] = rating.weight
-        counts = np.zeros((len(items), len(place)), dtype=np.int64)
-        pairs = np.full((len(items), 2), -1, dtype=np.int64) if len(people) == 2 else None
-        for row, given in enumerate(items.values()):
-            for rater, label in given:
-                counts[row, label] += 1
-                if pairs is not None:
-                    pairs[row, rater] = label
-        return cls(
-            counts, _numbered(clusters[i] for i in items), _scaled(weights[i] for i in items),
-            len(people), pairs, tuple(categories),
-        )  # fmt: skip
+        return cls.of(Ratings.build(ratings, categories), categories)
+
+    @classmethod
+    def of(cls, ratings: Ratings, categories: Sequence[str] = CATEGORIES) -> RatingTable:
+        items, row = np.unique(ratings.items, return_inverse=True)
+        people, rater = np.unique(ratings.raters, return_inverse=True)
+        counts = np.zeros((len(items), len(categories)), dtype=np.int64)
+        np.add.at(counts, (row, ratings.labels), 1)
+        pairs = None
+        if len(people) == 2:
+            pairs = np.full((len(items), 2), -1, dtype=np.int64)
+            pairs[row, rater] = ratings.labels
+        clusters, weights = np.empty(len(items), dtype=np.int64), np.empty(len(items))
+        clusters[row], weights[row] = ratings.clusters, ratings.weights
+        return cls(counts, clusters, scaled(weights), len(people), pairs, tuple(categories))
 
     @property
     def twice(self) -> npt.NDArray[np.bool_]:
@@ -295,14 +316,14 @@ def _shares(sums: Sums) -> Sums:
     return np.asarray(labels / labels.sum(-1)[..., None])
 
 
-def _numbered(names: Iterable[Hashable]) -> IntArray:
+def numbered(names: Iterable[Hashable]) -> IntArray:
     numbers: dict[Hashable, int] = {}
     return np.array([numbers.setdefault(name, len(numbers)) for name in names], dtype=np.int64)
 
 
-def _scaled(weights: Iterable[float]) -> FloatArray:
-    found = np.array(list(weights), dtype=float)
-    return found / found.mean() if len(found) else found
+def scaled(weights: FloatArray) -> FloatArray:
+    """To an average of 1."""
+    return weights / weights.mean() if len(weights) else weights
 
 
 def _nobody(table: RatingTable) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from apps.review.statistics.agreement import _numbered, _scaled
+from apps.review.statistics.agreement import numbered, scaled
 from apps.review.statistics.bootstrap import bootstrap
 from apps.review.statistics.figure import Figure, counted, percent, undefined
 from apps.review.statistics.intervals import CONFIDENCE, FloatArray, IntArray, is_simple, share_of, z_of
@@ -44,9 +44,13 @@ class Calibration:
         return cls(
             np.array([row.truth for row in found], dtype=bool),
             np.array([row.judge for row in found], dtype=bool),
-            _numbered(row.cluster for row in found),
-            _scaled(row.weight for row in found),
+            numbered(row.cluster for row in found),
+            scaled(np.array([row.weight for row in found], dtype=float)),
         )
+
+    def among(self, rows: Sequence[int]) -> Calibration:
+        at = np.asarray(rows, dtype=np.int64)
+        return Calibration(self.truth[at], self.judge[at], self.clusters[at], scaled(self.weights[at]))
 
     @property
     def n(self) -> int:
