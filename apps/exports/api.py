@@ -15,6 +15,7 @@ from ninja import Field, Query, Router, Schema, Status
 from apps.exports.downloads import send_file
 from apps.exports.errors import ExportRefusedError
 from apps.exports.models import Snapshot
+from apps.exports.publishing import discard_candidate, publish_snapshot
 from apps.exports.records import Variant
 from apps.exports.selectors import files_of, snapshots_before, snapshots_of
 from apps.exports.services import create_export
@@ -36,7 +37,7 @@ class FileOut(Schema):
 
 class ExportOut(Schema):
     id: UUID
-    name: str
+    name: str = Field(description="Its own for ever once published; before that, the run's with a number")
     run: str = Field(alias="run.name")
     state: str = Field(description="queued, building, done or failed")
     variants: list[str]
@@ -44,10 +45,14 @@ class ExportOut(Schema):
     records: int = Field(description="In each set")
     questions: int
     done_questions: int
+    bytes: int = Field(description="Of all files but the manifest")
     simulated: bool | None
+    held_out: bool | None
     error: str
     created_at: datetime
     finished_at: datetime | None
+    published: bool
+    published_at: datetime | None
 
     @staticmethod
     def resolve_name(snapshot: Snapshot) -> str:
@@ -67,6 +72,10 @@ class ExportIn(Schema):
     run: str = Field(max_length=100)
     variants: list[Variant] = Field(min_length=1)
     format: Format = "jsonl"
+
+
+class PublishIn(Schema):
+    name: str = Field(max_length=200, description="As reasonmed-2026.1; never given twice in a project")
 
 
 class ExportQuery(Schema):
@@ -97,6 +106,35 @@ def post_export(request: HttpRequest, body: ExportIn) -> Any:
 @router.get("/exports/{export_id}", response={200: ExportDetail, 404: Problem}, summary="One export with its manifest")
 def read_export(request: HttpRequest, export_id: UUID) -> Snapshot:
     return get_object_or_404(snapshots_of(project_of(request)), pk=export_id)
+
+
+@router.post(
+    "/exports/{export_id}/publish",
+    auth=curating,
+    response={200: ExportDetail, 404: Problem, 422: Problem},
+    summary="Publish a candidate under a name",
+)
+def post_publish(request: HttpRequest, export_id: UUID, body: PublishIn) -> Any:
+    """The name is the snapshot's for ever; a published one is never changed or deleted."""
+    snapshot = read_export(request, export_id)
+    try:
+        return publish_snapshot(snapshot=snapshot, name=body.name, by=signed_in(request))
+    except ExportRefusedError as error:
+        return Status(422, {"detail": str(error), "field": "name"})
+
+
+@router.delete(
+    "/exports/{export_id}",
+    auth=curating,
+    response={204: None, 404: Problem, 422: Problem},
+    summary="Discard a candidate with its files",
+)
+def delete_export(request: HttpRequest, export_id: UUID) -> Any:
+    try:
+        discard_candidate(snapshot=read_export(request, export_id))
+    except ExportRefusedError as error:
+        return Status(422, {"detail": str(error), "field": ""})
+    return Status(204, None)
 
 
 @router.get(

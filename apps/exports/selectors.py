@@ -115,17 +115,30 @@ def check_signed_off(run: Run) -> None:
 def snapshots_of(project: Project) -> QuerySet[Snapshot]:
     """Newest first."""
     return (
-        Snapshot.objects.filter(run__project=project).select_related("run", "created_by").order_by("-created_at", "-id")
+        Snapshot.objects.filter(project=project, run__project=project)
+        .select_related("run", "project", "created_by", "published_by")
+        .order_by("-created_at", "-id")
     )
 
 
 def snapshots_before(project: Project, before: UUID | None) -> QuerySet[Snapshot]:
     """Those that come after `before` in the list (keyset); all when it is None or not there."""
     found = snapshots_of(project)
-    last = Snapshot.objects.filter(run__project=project, pk=before).first() if before else None
+    last = found.filter(pk=before).first() if before else None
     if last is None:
         return found
     return found.filter(Q(created_at__lt=last.created_at) | Q(created_at=last.created_at, pk__lt=last.pk))
+
+
+def snapshot_called(project: Project, called: str) -> Snapshot | None:
+    """By the name it was published under, else as `<run>.<number>`."""
+    found = snapshots_of(project)
+    if called and (named := found.filter(name=called).first()):
+        return named
+    run, _, number = called.rpartition(".")
+    if not number.isdecimal() or len(number) > 9:
+        return None
+    return found.filter(run__name=run, number=int(number)).first()
 
 
 def files_of(snapshot: Snapshot, *, variant: Variant | None = None) -> list[FileEntry]:

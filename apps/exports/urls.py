@@ -2,11 +2,13 @@
 
 from django.urls import path
 
-from apps.exports import views
+from apps.exports import publish_views, views
 
 urlpatterns = [
     path("", views.exports, name="exports"),
     path("new/", views.export_new, name="export_new"),
     path("<uuid:export_id>/", views.export, name="export"),
+    path("<uuid:export_id>/publish/", publish_views.export_publish, name="export_publish"),
+    path("<uuid:export_id>/discard/", publish_views.export_discard, name="export_discard"),
     path("<uuid:export_id>/files/<str:name>", views.export_file, name="export_file"),
 ]

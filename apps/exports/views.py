@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 from uuid import UUID
 
 from django.contrib.auth.models import User
@@ -17,11 +18,12 @@ from django_htmx.http import HTMX_STOP_POLLING
 from apps.exports.downloads import send_file
 from apps.exports.errors import ExportRefusedError
 from apps.exports.models import Snapshot
+from apps.exports.publishing import propose_name, refusal_to_publish
 from apps.exports.records import TITLES, VARIANTS
 from apps.exports.selectors import files_of, preview_export, snapshots_before, snapshots_of
 from apps.exports.services import create_export
 from apps.exports.writers import FORMATS, WORDS
-from apps.questions.access import CONSUMER, CURATOR, project_of, role_required
+from apps.questions.access import CONSUMER, CURATOR, has_role, project_of, role_required
 from apps.reasoning.models import Run, Tier
 
 ON_PAGE = 50
@@ -75,12 +77,19 @@ def export_new(request: HttpRequest) -> HttpResponse:
 @vary_on_headers("HX-Request")
 def export(request: HttpRequest, export_id: UUID) -> HttpResponse:
     """One export; for htmx its live part, until it is done."""
-    snapshot = get_object_or_404(snapshots_of(project_of(request)), pk=export_id)
-    context = {"snapshot": snapshot, "files": files_of(snapshot), "tiers": Tier.values, "titles": _titles(snapshot)}
+    return export_page(request, get_object_or_404(snapshots_of(project_of(request)), pk=export_id))
+
+
+def export_page(request: HttpRequest, snapshot: Snapshot, *, problem: str = "", name: str = "") -> HttpResponse:
+    """`problem`: why what a curator asked for was refused; `name`: the one they typed."""
+    context: dict[str, Any] = {"snapshot": snapshot, "files": files_of(snapshot), "titles": _titles(snapshot)}
+    if snapshot.candidate and has_role(request.user, CURATOR):
+        context |= {"problem": problem, "why_not": refusal_to_publish(snapshot)}
+        context["name"] = name or propose_name(snapshot.project)
     if request.headers.get("HX-Request"):
         context["swapped"] = True
         return render(request, "exports/_export.html", context, status=_polling(snapshot.active))
-    return render(request, "exports/export.html", context)
+    return render(request, "exports/export.html", context | {"problem": problem}, status=422 if problem else 200)
 
 
 @role_required(CONSUMER)

@@ -82,6 +82,8 @@ MATRIX = {
     ("post", "/exports"): ({"run": "sample", "variants": ["cotmed"]}, answers(CURATE, 201)),
     ("get", "/exports/{export_id}"): (None, READ),
     ("get", "/exports/{export_id}/files/{name}"): (None, READ),
+    ("post", "/exports/{export_id}/publish"): ({"name": "reasonmed-2026.1"}, answers(CURATE, 422)),
+    ("delete", "/exports/{export_id}"): (None, answers(CURATE, 204)),
     ("get", "/queues"): (None, REVIEW),
     ("get", "/queues/{queue_id}"): (None, REVIEW),
     ("post", "/queues/{queue_id}/claim"): ({"prefetch": 0}, REVIEW),

@@ -173,4 +173,6 @@ ELSEWHERE = {
     "logout",
     "export",
     "export_file",
+    "export_publish",
+    "export_discard",
 }  # logout is anyone's; the others have their tests beside the exports
