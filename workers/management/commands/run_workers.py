@@ -21,6 +21,7 @@ class Command(BaseCommand):
         parser.add_argument("--threads", type=int, default=16, help="pumps at once (default 16)")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        from apps.exports.certificate.signing import write_certificates
         from apps.exports.services import build_queued_exports
         from workers.embedded import embedded_worker
 
@@ -33,5 +34,6 @@ class Command(BaseCommand):
                 close_old_connections()
                 try:
                     build_queued_exports(should_stop=stop.is_set)
+                    write_certificates()
                 except Exception:
                     log.exception("exports: trying again")
