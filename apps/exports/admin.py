@@ -37,4 +37,5 @@ class InspectionPairAdmin(ReadOnlyAdmin):
     list_display = ("inspection_id", "scope", "left_id", "right_id", "exact", "similarity")
     ordering = ("id",)
 
+
 from apps.exports import admin_certificate as admin_certificate  # noqa: E402 - one app, two files of its admin
