@@ -92,6 +92,7 @@ def _signature(folder: Path, manifest: Manifest, key: Ed25519PublicKey | None) -
 def _certificate(folder: Path, manifest: Manifest, key: Ed25519PublicKey | None) -> Iterator[Finding]:
     try:
         if found := read_certificate(folder, manifest, key=key):
+            yield from (Finding("ok", text) for text in found.checked)
             yield Finding("ok", f"certificate signed by the key {found.signed_by}: {found.sentence}")
     except CertificateError as error:
         yield Finding("problem", str(error))

@@ -37,7 +37,8 @@ def make_export(
         for writer in sets:
             text = f"Why {n}?\n\tA “quoted”\u2028 \\ \x00 \x7f 😀 line"
             writer.write({"instruction": text, "input": "", "output": f"{writer.name} {n} " + "x" * 40})
-        trail.write({"record": n, "question": f"medqa-{n // 2}", "slot": n % 2 + 1, "temperature": 0.7})
+        tier = ("easy", "medium", "difficult")[n % 3]
+        trail.write({"record": n, "question": f"medqa-{n // 2}", "slot": n % 2 + 1, "temperature": 0.7, "tier": tier})
     made = [(writer, writer.finish()) for writer in (*sets, trail)]
     (folder / "README.md").write_text("# A card\n")
     manifest = {

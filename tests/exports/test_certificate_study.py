@@ -34,6 +34,7 @@ from apps.exports.provenance import pseudonym
 from apps.exports.services import folder_of
 from apps.reasoning.models import ReasoningPath, Response, Verdict
 from apps.review.queues.errors import ItemLost, NotAdmitted
+from reasonmed_verify.checks import check_folder
 from reasonmed_verify.drawing import draw_sample
 from tests.exports.certificate_world import (
     SMALL,
@@ -44,7 +45,7 @@ from tests.exports.certificate_world import (
     open_study,
     say,
 )
-from tests.exports.proof_world import make_export
+from tests.exports.proof_world import KEY, make_export
 from tests.factories import make_path_label, make_run_question, make_user, make_verdict
 
 pytestmark = pytest.mark.django_db
@@ -491,6 +492,67 @@ def test_a_certificate_is_written_beside_the_records_and_changes_none(study, rev
     assert said["holds"] is False
     assert reviewer.username not in after["certificate.json"].decode()
     assert write_certificates() == 0
+
+
+def problems(folder) -> list[str]:
+    return [found.text for found in check_folder(folder, key=KEY.private.public_key()) if found.kind == "problem"]
+
+
+@pytest.mark.parametrize(
+    "plan",
+    [
+        SMALL,
+        SMALL | {"rate": 0.1},
+        {"rate": 0.2, "confidence": 0.5, "misses": "entered", "missed": 20, "known": 100, "source": "A pilot."},
+        {"kind": "stratified", "by": "tier", "rate": 0.2, "confidence": 0.5},
+        {"kind": "sequential", "good": 0.02, "rate": 0.2, "confidence": 0.8},
+    ],
+    ids=["binomial", "finite", "misses", "strata", "sequential"],
+)
+@pytest.mark.parametrize("wrong", [frozenset(), {2}], ids=["none wrong", "one wrong"])
+def test_reasonmed_verify_shows_it_and_works_it_out_again(settings, monkeypatch, tmp_path, reviewer, plan, wrong):
+    study = open_study(make_candidate(settings, monkeypatch, tmp_path, records=30), plan)
+    published(study, reviewer, wrong=wrong)
+
+    told = [found.text for found in check_folder(folder_of(study.snapshot)) if "certificate" in found.text]
+
+    assert problems(folder_of(study.snapshot)) == []
+    assert told[-1].endswith(study.document["sentence"])
+    assert f"{len(study.document['judged']['records'])} records are those that its seed draws" in told[0]
+    assert ("was worked out again" in told[1]) == (plan.get("kind") is None and not study.plan["finite"])
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda d: d.update(root="0" * 64), "names another root"),
+        (lambda d: d["drawing"].update(seed=d["root"] + ":mine"), "not those that its seed draws"),
+        (lambda d: d["drawing"].update(seed="mine"), "not bound to these records"),
+        (lambda d: d["judged"]["records"].reverse(), "not those that its seed draws"),
+        (lambda d: d["judged"]["records"].pop(), "not those that its seed draws"),
+        (lambda d: d["judged"].update(wrong=[10**6]), "were not judged"),
+        (lambda d: d["judged"]["wrong"].pop(), "not the one that its counts give"),
+        (lambda d: d.update(bound=0.001, holds=True), "not the one that its counts give"),
+        (lambda d: d.update(holds=True), "does not follow"),
+        (lambda d: d.update(judged=[]), "cannot be read"),
+        (lambda d: d["drawing"].update(rule="by hand"), "does not know"),
+        (lambda d: d["drawing"].update(size=10**9), "larger than the export"),
+    ],
+)
+def test_a_certificate_whose_figures_do_not_agree_is_refused_though_it_is_signed(
+    settings, monkeypatch, tmp_path, reviewer, change, said
+):
+    study = open_study(make_candidate(settings, monkeypatch, tmp_path, records=30))
+    published(study, reviewer, wrong={1})
+    folder, document = folder_of(study.snapshot), study.document
+    change(document)
+    data = json.dumps(document).encode()
+    (folder / "certificate.json").write_bytes(data)
+    (folder / "certificate.sig").write_bytes(KEY.sign(data, file="certificate.json"))
+
+    (problem,) = problems(folder)
+
+    assert said in problem
 
 
 def test_judging_is_over_once_it_is_asked_for(study, reviewer):
