@@ -35,6 +35,18 @@ def env_list(name: str, default: str) -> list[str]:
     return [part.strip() for part in os.environ.get(name, default).split(",") if part.strip()]
 
 
+# A host that is cut off must be noticed by either end within half a minute, as its leases are: it may hold locks, and the
+# leadership of the workers. Nothing to pgbouncer but a parameter to ignore (ignore_startup_parameters = options).
+ALIVE = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+    "options": "-c tcp_keepalives_idle=10 -c tcp_keepalives_interval=5 -c tcp_keepalives_count=3"
+    " -c tcp_user_timeout=30000 -c idle_in_transaction_session_timeout=600000",
+}
+
+
 def database_from_url(url: str) -> dict[str, Any]:
     """Django's DATABASES entry for a postgresql:// URL (a `host` query parameter may name a socket folder)."""
     parts = urlsplit(url)
@@ -54,7 +66,7 @@ def database_from_url(url: str) -> dict[str, Any]:
         "PORT": str(port or query.pop("port", "")),
         "CONN_MAX_AGE": 600,
         "CONN_HEALTH_CHECKS": True,
-        "OPTIONS": {"connect_timeout": 10, **query},
+        "OPTIONS": {"connect_timeout": 10, **ALIVE, **query},
     }
 
 
@@ -146,6 +158,7 @@ LOGIN_URL = "login"
 LOGIN_REDIRECT_URL = "overview"
 LOGOUT_REDIRECT_URL = "login"
 
+AUTHENTICATION_BACKENDS = ["apps.questions.people.PeopleBackend"]
 LANGUAGE_CODE = "en-gb"
 USE_TZ = True
 TIME_ZONE = "UTC"
@@ -155,6 +168,7 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 STATIC_URL = "static/"
 STATICFILES_DIRS = [BASE_DIR / "static"]
 STATIC_ROOT = VAR_DIR / "staticfiles"
+PUBLISHER = os.environ.get("REASONMED_PUBLISHER", "").strip()  # whom exports are cited by; empty: the project's name
 EXPORT_DIR = Path(os.environ.get("REASONMED_EXPORTS", VAR_DIR / "exports"))
 
 # Security

@@ -52,11 +52,15 @@ class Instance:
         assert done.returncode == 0, f"{words}: {done.returncode}\n{done.stderr[-3000:]}"
         return done.stdout
 
-    def start(self, *words: str) -> subprocess.Popen[bytes]:
-        """A command left running; what it says goes to a file in the folder."""
+    def start(self, *words: str, inside: tuple[str, ...] = (), **env: str) -> subprocess.Popen[bytes]:
+        """A command left running, `inside` another one that goes on as it; what it says goes to a file in the folder."""
         with (self.var / f"{words[0]}.log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "manage.py", *words], cwd=ROOT, env=self.env, stdout=log, stderr=log
+                [*inside, sys.executable, "manage.py", *words],
+                cwd=ROOT,
+                env=self.env | env,
+                stdout=log,
+                stderr=log,
             )
         self.processes.append(process)
         return process
@@ -64,10 +68,10 @@ class Instance:
     def log(self, command: str) -> str:
         return (self.var / f"{command}.log").read_text()[-3000:]
 
-    def start_simulator(self, *options: str) -> None:
+    def start_simulator(self, *options: str, host: str = "127.0.0.1") -> None:
         port = free_port()
-        self.start("simulate_models", "--port", str(port), *options)
-        self.simulator = f"http://127.0.0.1:{port}"
+        self.start("simulate_models", "--host", host, "--port", str(port), *options)
+        self.simulator = f"http://{host}:{port}"
         self.env["REASONMED_SIMULATOR_URL"] = f"{self.simulator}/v1"
         wait_for(self._simulator_answers, "the simulated models")
 
@@ -95,6 +99,17 @@ class Instance:
 
     def count(self, sql: str, *params: object) -> int:
         return int(self.query(sql, *params)[0][0])
+
+    def listen(self, address: str) -> str:
+        """PostgreSQL on TCP too, for whoever reaches that address; returns the URL there."""
+        data = self.var / "pgdata"
+        with (data / "postgresql.conf").open("a") as config:
+            config.write(f"\nlisten_addresses = '{address}'\n")
+        with (data / "pg_hba.conf").open("a") as rules:
+            rules.write("\nhost all all samenet trust\n")
+        postgres.stop(self.var)
+        postgres.start(self.var)
+        return f"postgresql://postgres@{address}:5432/{postgres.DATABASE}"
 
     def postmaster(self) -> psutil.Process:
         found = postgres.running(self.var)
