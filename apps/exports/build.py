@@ -65,7 +65,7 @@ def build_export(
         trail = opened.enter_context(closing(JsonlWriter(folder, "provenance")))
         forms = FormWriters(folder, run, config, format=format, shard_bytes=limits.shard_bytes)
         opened.enter_context(closing(forms))
-        tally, sifter = Tally(run), Sifter(sieves_of(run, config))
+        tally, sifter = Tally(run), Sifter(sieves_of(run, config, should_stop=should_stop))
         for page in read_pages(run, page=limits.page):
             if should_stop and should_stop():
                 raise ExportStoppedError
@@ -83,6 +83,8 @@ def build_export(
             "held_out": run.allow_held_out and config.sources != "open",
             "forms": made.counts,
             "quality": quality_of(run),
+            **sifter.told(),
+            "warnings": [*tally.warnings, *sifter.warnings],
         }
         return _finish(folder, tally, variants, format, sets, made, key, chosen)
 

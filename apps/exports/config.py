@@ -1,6 +1,7 @@
 """What an export is asked to hold: checked when it is ordered, frozen in `Snapshot.config`, and told in its manifest.
 
-The defaults take every record that the run lets out. Whatever is chosen here can only leave more out.
+The defaults take every record that the run lets out, and warn of what the quality gates find. Whatever is chosen here
+can only leave more out.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from apps.exports.errors import ExportRefusedError
 from apps.exports.forms.names import FormName
+from apps.exports.gates.texts import GATES, Gate, Switch
 
 Labels = Literal["clinician_first", "judge", "clinician"]
 Duplicates = Literal["in", "out"]
@@ -27,6 +29,7 @@ LABEL_WORDS: dict[Labels, str] = {
     "clinician": "A clinician’s alone",
 }
 DUPLICATE_WORDS: dict[Duplicates, str] = {"in": "As in the run", "out": "One question of each group"}
+POLICY_WORDS: dict[Policy, str] = {"keep": "Keep, do not look", "warn": "Warn", "exclude": "Leave out"}
 SOURCE_WORDS: dict[Sources, str] = {
     "allowed": "All that the run lets out",
     "open": "Open ones only",
@@ -39,9 +42,11 @@ class _Frozen(BaseModel):
 
 
 class Contamination(_Frozen):
-    """What happens to questions that also stand in an evaluation set, from this similarity on."""
+    """What happens to questions that also stand in an evaluation set (`policy`), and to those that nearly say what an earlier
+    one of the export says (`within`), from this similarity on. Both "keep": nothing is compared."""
 
     policy: Policy = "keep"
+    within: Policy = "keep"
     threshold: Annotated[float, Field(ge=0.5, le=1)] = 0.8
 
 
@@ -52,15 +57,20 @@ class ExportConfig(_Frozen):
     benchmarks: tuple[Name, ...] = ()  # slugs; none named: all
     tiers: tuple[TierName, ...] = ()  # none named: all
     contamination: Contamination = Contamination()
-    gates: tuple[Name, ...] = ()  # quality gates whose findings keep a record out
+    gates: dict[Gate, Switch] = {}  # quality gates that do not warn, as those that are not named do
     forms: tuple[FormName, ...] = ()  # further files beside the sets
     system_prompt: Annotated[str, Field(max_length=4000)] = ""  # of the form `messages`: its first turn; empty: none
 
-    @field_validator("benchmarks", "gates", "forms")
+    @field_validator("benchmarks", "forms")
     @classmethod
     def _in_order(cls, names: tuple[str, ...]) -> tuple[str, ...]:
         """Sorted and each once, so that the same choices are the same configuration."""
         return tuple(sorted(set(names)))
+
+    @field_validator("gates")
+    @classmethod
+    def _gates_in_order(cls, gates: dict[Gate, Switch]) -> dict[Gate, Switch]:
+        return {gate: gates[gate] for gate in GATES if gates.get(gate, "warn") != "warn"}
 
     @field_validator("tiers")
     @classmethod

@@ -7,11 +7,16 @@ sieve to name a record gives the reason, which lands in the manifest's sums.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from functools import partial
+from typing import Any, Protocol, runtime_checkable
 
 from apps.exports.config import ExportConfig
+from apps.exports.contamination.sieve import ContaminationSieve
+from apps.exports.gates.sieve import GateSieve
+from apps.exports.gates.texts import GATES
+from apps.exports.inspections.services import contamination_of
 from apps.exports.lineage import Asked
 from apps.exports.tally import HELD_OUT
 from apps.questions.models import Question
@@ -29,12 +34,25 @@ LeftOut = Mapping[tuple[int, int], str]  # (question id, slot or WHOLE) → reas
 
 
 class Sieve(Protocol):
-    def sift(self, page: Sequence[Asked]) -> LeftOut:
-        """`page` holds ready questions only. At most a fixed number of queries a page."""
+    def sift(self, page: Sequence[Asked], out: LeftOut) -> LeftOut:
+        """`page` holds ready questions only; `out` is what stays behind already. At most a fixed number of queries a page."""
 
 
-def sieves_of(run: Run, config: ExportConfig) -> list[Sieve]:
-    """In the order in which they are asked: cheap ones first. None for the defaults."""
+@runtime_checkable
+class Telling(Protocol):
+    """A sieve that has more to say than the reasons it gave."""
+
+    @property
+    def warnings(self) -> list[str]: ...
+    def settle(self, out: LeftOut) -> None:
+        """The page is done: `out` is all that stays behind of it."""
+
+    def told(self) -> dict[str, Any]:
+        """Keys of the manifest."""
+
+
+def sieves_of(run: Run, config: ExportConfig, *, should_stop: Callable[[], bool] | None = None) -> list[Sieve]:
+    """In the order in which they are asked: cheap ones first, and those last that look at what the others leave."""
     found: list[Sieve] = []
     if config.sources != "allowed":
         found.append(SourceSieve(held_out=config.sources == "held_out"))
@@ -46,6 +64,12 @@ def sieves_of(run: Run, config: ExportConfig) -> list[Sieve]:
         found.append(DuplicateSieve(run))
     if config.labels != "clinician_first":
         found.append(LabelSieve(run, by_people=config.labels == "clinician"))
+    if any(config.gates.get(gate, "warn") != "off" for gate in GATES):
+        found.append(GateSieve(config.gates))
+    chosen = config.contamination
+    if (chosen.policy, chosen.within) != ("keep", "keep"):
+        inspect = partial(contamination_of, run, threshold=chosen.threshold, should_stop=should_stop)
+        found.append(ContaminationSieve(chosen, inspect))
     return found
 
 
@@ -53,7 +77,7 @@ def sieves_of(run: Run, config: ExportConfig) -> list[Sieve]:
 class SourceSieve:
     held_out: bool  # those that may stay in
 
-    def sift(self, page: Sequence[Asked]) -> LeftOut:
+    def sift(self, page: Sequence[Asked], out: LeftOut) -> LeftOut:
         why = OPEN_SOURCE if self.held_out else HELD_OUT
         return {(a.question.pk, WHOLE): why for a in page if a.question.held_out != self.held_out}
 
@@ -62,7 +86,7 @@ class SourceSieve:
 class BenchmarkSieve:
     slugs: frozenset[str]
 
-    def sift(self, page: Sequence[Asked]) -> LeftOut:
+    def sift(self, page: Sequence[Asked], out: LeftOut) -> LeftOut:
         return {
             (a.question.pk, WHOLE): NOT_CHOSEN_BENCHMARK for a in page if a.question.benchmark.slug not in self.slugs
         }
@@ -72,7 +96,7 @@ class BenchmarkSieve:
 class TierSieve:
     tiers: frozenset[str]
 
-    def sift(self, page: Sequence[Asked]) -> LeftOut:
+    def sift(self, page: Sequence[Asked], out: LeftOut) -> LeftOut:
         return {(a.question.pk, WHOLE): NOT_CHOSEN_TIER for a in page if a.row.tier not in self.tiers}
 
 
@@ -82,7 +106,7 @@ class DuplicateSieve:
 
     run: Run
 
-    def sift(self, page: Sequence[Asked]) -> LeftOut:
+    def sift(self, page: Sequence[Asked], out: LeftOut) -> LeftOut:
         groups = {a.question.pk: a.question.canonical_id for a in page if a.question.canonical_id}
         if not groups:
             return {}
@@ -111,7 +135,7 @@ class LabelSieve:
     run: Run
     by_people: bool
 
-    def sift(self, page: Sequence[Asked]) -> LeftOut:
+    def sift(self, page: Sequence[Asked], out: LeftOut) -> LeftOut:
         labels = PathLabel.objects.filter(run=self.run, path_id__in=[k.path.pk for a in page for k in a.kept])
         said = {pk: (source, judge) for pk, source, judge in labels.values_list("path_id", "source", "judge_label")}
         return {
@@ -140,8 +164,22 @@ class Sifter:
             return {}
         out: dict[tuple[int, int], str] = {}
         for sieve in self.sieves:
-            out = {**sieve.sift(page), **out}
+            out = {**sieve.sift(page, out), **out}
+        for telling in self._telling:
+            telling.settle(out)
         return dict(self._settle(page, out))
+
+    @property
+    def _telling(self) -> list[Telling]:
+        return [sieve for sieve in self.sieves if isinstance(sieve, Telling)]
+
+    def told(self) -> dict[str, Any]:
+        """What the sieves have to say, as keys of the manifest."""
+        return {key: value for sieve in self._telling for key, value in sieve.told().items()}
+
+    @property
+    def warnings(self) -> list[str]:
+        return [warning for sieve in self._telling for warning in sieve.warnings]
 
     def _settle(self, page: Sequence[Asked], out: LeftOut) -> Iterator[tuple[int, str]]:
         for asked in page:

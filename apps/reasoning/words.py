@@ -23,6 +23,18 @@ REASONS = {
     "rewrites_failed": "no rewritten path passed",
     "no_rankable_path": "no Correct path to keep",
     "record_excluded": "its records were excluded by a person",
+    "contaminated": "in an evaluation set, or close to a question in one",
+    "near_duplicate": "nearly the same as a question that leaves",
+    "gate_language": "quality gate: not in English",
+    "gate_too_short": "quality gate: too short",
+    "gate_too_long": "quality gate: too long",
+    "gate_refusal": "quality gate: a refusal",
+    "gate_truncated": "quality gate: cut off",
+    "gate_leaked_prompt": "quality gate: text of the prompt leaked",
+    "gate_loop": "quality gate: repeats itself",
+    "gate_think_tag": "quality gate: thinking tags left over",
+    "gate_answer": "quality gate: states another answer than the key",
+    "gate_twin": "quality gate: same reasoning as an earlier record",
 }
 STAGES = {
     "generate": "Generate",

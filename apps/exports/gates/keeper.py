@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
 
 from apps.exports.gates.checks import find_hits
-from apps.exports.gates.texts import GATES, Gate, Hit, Texts
+from apps.exports.gates.texts import GATES, Gate, Hit, Switch, Texts
 from apps.exports.gates.twins import Place, Twins, digest_of
 from apps.exports.lineage import Asked, Kept
-
-Switch = Literal["off", "warn", "exclude"]
-SWITCH_WORDS: dict[Switch, str] = {"off": "Off", "warn": "Warn", "exclude": "Leave out"}
 
 
 @dataclass(slots=True)
@@ -35,15 +31,18 @@ class Gatekeeper:
         hits = find_hits(texts_of(asked, kept, twin=self.twins.earlier(digest) is not None), gates=on)
         gates = {hit.gate for hit in hits}
         out = next((gate for gate in GATES if gate in gates and self.switches.get(gate) == "exclude"), None)
-        self.records += 1
-        self.flagged += bool(hits)
-        self.found.update(gates)
         if out is None:
             self.twins.remember(digest, (asked.question.pk, kept.slot))
-        else:
+        return hits, out
+
+    def count(self, hits: Sequence[Hit], out: Gate | None) -> None:
+        """One record, once it is known that nothing else keeps it out."""
+        self.records += 1
+        self.flagged += bool(hits)
+        self.found.update({hit.gate for hit in hits})
+        if out:
             self.excluded += 1
             self.left_out[out] += 1
-        return hits, out
 
     def twin_of(self, kept: Kept) -> Place | None:
         return self.twins.earlier(digest_of(kept.path.text))

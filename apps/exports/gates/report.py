@@ -6,7 +6,6 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from apps.exports.errors import ExportStoppedError
 from apps.exports.gates.keeper import Gatekeeper, texts_of
 from apps.exports.gates.texts import Finding, Gate, finding_of
 from apps.exports.gates.twins import Place
@@ -41,26 +40,27 @@ def check_run(
     run: Run,
     *,
     samples: int = SAMPLES,
-    progress: Callable[[int], None] | None = None,
-    should_stop: Callable[[], bool] | None = None,
+    watch: Callable[[int], None] = lambda questions: None,
 ) -> Report:
-    """Every record of the run, read in pages. Raises LedgerBrokenError, and ExportStoppedError between pages."""
+    """Every record of the run, read in pages; `watch` is told after each how many questions were read.
+
+    Raises LedgerBrokenError, and what `watch` raises to stop it.
+    """
     keeper, report, questions = Gatekeeper({}), Report(), 0
     twins: list[tuple[Sample, Place]] = []
     for page in read_pages(run):
-        if should_stop and should_stop():
-            raise ExportStoppedError
         for asked in page:
             for kept in asked.kept:
-                for hit in keeper.look(asked, kept)[0]:
+                hits, _ = keeper.look(asked, kept)
+                keeper.count(hits, None)
+                for hit in hits:
                     if len(report.samples[hit.gate]) < samples:
                         finding = finding_of(hit, texts_of(asked, kept, twin=False))
                         report.samples[hit.gate].append(sample := Sample(asked.question.uid, kept.slot, finding))
                         if hit.gate == "twin" and (place := keeper.twin_of(kept)):
                             twins.append((sample, place))
         questions += len(page)
-        if progress:
-            progress(questions)
+        watch(questions)
     _name_twins(twins)
     report.records, report.flagged, report.counts = keeper.records, keeper.flagged, keeper.found
     return report

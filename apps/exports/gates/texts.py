@@ -11,6 +11,8 @@ Gate = Literal[
     "language", "too_short", "too_long", "refusal", "truncated", "leaked_prompt", "loop", "think_tag", "answer", "twin"
 ]
 Part = Literal["cot", "response"]
+Switch = Literal["off", "warn", "exclude"]
+SWITCH_WORDS: dict[Switch, str] = {"off": "Off", "warn": "Warn", "exclude": "Leave out"}
 GATE_WORDS: dict[Gate, str] = {
     "language": "not in English",
     "too_short": "too short",

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json as json_text
 from argparse import ArgumentParser
-from dataclasses import asdict
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from apps.exports.gates.report import Report, check_run
+from apps.exports.gates.report import check_run
+from apps.exports.gates.stored import result_of
 from apps.exports.gates.texts import GATE_WORDS, GATES
 from apps.questions.access import default_project
 from apps.reasoning.models import Run
@@ -30,7 +30,7 @@ class Command(BaseCommand):
             raise CommandError(f"No run is named {run!r}.", returncode=REFUSED)
         report = check_run(found)
         if json:
-            self.stdout.write(json_text.dumps(as_json(run, report), ensure_ascii=False))
+            self.stdout.write(json_text.dumps({"run": run, **result_of(report)}, ensure_ascii=False))
             return
         self.stdout.write(f"{run}: {report.records:,} records, {report.flagged:,} with a finding")
         for gate in GATES:
@@ -42,15 +42,3 @@ class Command(BaseCommand):
                     self.stdout.write(
                         f"           {sample.uid} slot {sample.slot}, {finding.part}, {where}: {finding.excerpt!r}"
                     )
-
-
-def as_json(run: str, report: Report) -> dict[str, Any]:
-    return {
-        "run": run,
-        "records": report.records,
-        "flagged": report.flagged,
-        "gates": {
-            gate: {"records": report.counts[gate], "samples": [asdict(sample) for sample in report.samples[gate]]}
-            for gate in GATES
-        },
-    }

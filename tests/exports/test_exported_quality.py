@@ -1,0 +1,248 @@
+"""Gates and contamination in an export: what is left out has a reason in sums that add up, what warns is told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from apps.exports.build import Limits, build_export
+from apps.exports.config import ExportConfig, read_config
+from apps.exports.errors import ExportRefusedError
+from apps.exports.gates.texts import GATES
+from apps.exports.models_checks import Inspection
+from apps.questions.models import Question
+from apps.reasoning.models import ReasoningPath, Response, Run, RunQuestion, Selection
+from tests.factories import make_finished_run, make_question
+
+pytestmark = pytest.mark.django_db
+Export = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def run() -> Run:
+    """Every record with reasoning of its own."""
+    run = make_finished_run(6)
+    for path in ReasoningPath.objects.filter(run=run):
+        ReasoningPath.objects.filter(pk=path.pk).update(text=f"{path.text}\n\nThis is path {path.pk}.")
+    return run
+
+
+@pytest.fixture
+def export(run: Run, tmp_path: Path) -> Export:
+    def make(page: int = 2, **choices: Any) -> dict[str, Any]:
+        config = read_config(choices)
+        return build_export(
+            run=run, variants=["cotmed"], format="jsonl", out_dir=tmp_path / "out", config=config, limits=Limits(page)
+        )
+
+    return make
+
+
+def records(run: Run) -> list[Selection]:
+    kept = Selection.objects.filter(run=run, current=True, path__isnull=False)
+    return list(kept.select_related("path", "question").order_by("question_id", "slot"))
+
+
+def spoil(selection: Selection, text: str = "<think> left over") -> None:
+    """The response gets a tag that stays; `make_record` takes whole ones out."""
+    response = Response.objects.filter(path=selection.path, current=True)
+    response.update(text=f"{text} {response.get().text}")
+
+
+def adds_up(run: Run, manifest: dict[str, Any]) -> bool:
+    """Every record of a ready question leaves, or has a reason: its own, or that of its question."""
+    questions = manifest["questions"]
+    ready = RunQuestion.objects.filter(run=run, state="ready")
+    whole = questions["total"] == questions["exported"] + questions["excluded"] + questions["waiting"]
+    gates = manifest["gates"]
+    return (
+        whole
+        and ready.count() == questions["exported"] + questions["excluded"]
+        and gates["records"] - gates["left_out"] == manifest["records"]
+        and gates["left_out"] == sum(one["left_out"] for one in gates["by_gate"].values())
+    )
+
+
+def test_by_default_every_gate_warns_and_nothing_is_left_out(run: Run, export: Export) -> None:
+    spoil(records(run)[0])
+    manifest = export()
+    assert manifest["records"] == len(records(run))
+    assert {one["switch"] for one in manifest["gates"]["by_gate"].values()} == {"warn"}
+    assert tuple(manifest["gates"]["by_gate"]) == GATES
+    assert manifest["gates"]["by_gate"]["think_tag"] == {"switch": "warn", "records": 1, "left_out": 0}
+    assert "quality gate think_tag: 1 records (thinking tags left over)" in manifest["warnings"]
+    assert adds_up(run, manifest)
+
+
+def test_a_gate_that_is_off_is_not_asked(run: Run, export: Export) -> None:
+    spoil(records(run)[0])
+    manifest = export(gates={"think_tag": "off"})
+    assert manifest["gates"]["by_gate"]["think_tag"] == {"switch": "off", "records": 0, "left_out": 0}
+    assert not any("think_tag" in warning for warning in manifest["warnings"])
+    assert "gates" not in export(gates=dict.fromkeys(GATES, "off"))
+
+
+def test_one_record_of_a_question_is_left_out(run: Run, export: Export, tmp_path: Path) -> None:
+    two = next(s for s in records(run) if s.slot == 2)
+    spoil(two)
+    manifest = export(gates={"think_tag": "exclude"})
+    assert manifest["records"] == len(records(run)) - 1
+    assert manifest["records_left_out"] == {"gate_think_tag": 1}
+    assert manifest["gates"]["by_gate"]["think_tag"] == {"switch": "exclude", "records": 1, "left_out": 1}
+    assert not any("think_tag" in warning for warning in manifest["warnings"])
+    assert adds_up(run, manifest)
+    trail = [json.loads(line) for line in (tmp_path / "out" / "provenance.jsonl").read_text().splitlines()]
+    assert (two.question.uid, 2) not in {(line["question"], line["slot"]) for line in trail}
+    assert (two.question.uid, 1) in {(line["question"], line["slot"]) for line in trail}
+
+
+def test_a_question_whose_records_all_stay_behind_stays_behind(run: Run, export: Export) -> None:
+    two = next(s for s in records(run) if s.slot == 2)
+    for selection in records(run):
+        if selection.question_id == two.question_id:
+            spoil(selection)
+    manifest = export(gates={"think_tag": "exclude"})
+    assert manifest["excluded"] == {"gate_think_tag": 1}
+    assert manifest["records_left_out"] == {}
+    assert adds_up(run, manifest)
+
+
+@pytest.mark.parametrize("page", [1, 2, 100])
+def test_twins_are_found_over_the_whole_run_and_the_first_stays(run: Run, export: Export, page: int) -> None:
+    first, *others = [s.path for s in records(run)]
+    same = others[-1]
+    assert first
+    assert same
+    assert first.question_id != same.question_id
+    ReasoningPath.objects.filter(pk=same.pk).update(text=first.text.upper())
+    manifest = export(page=page, gates={"twin": "exclude"})
+    assert manifest["gates"]["by_gate"]["twin"] == {"switch": "exclude", "records": 1, "left_out": 1}
+    assert manifest["records"] == len(others)
+    assert adds_up(run, manifest)
+
+
+def test_the_twin_of_a_record_that_stays_behind_leaves(run: Run, export: Export) -> None:
+    """Else neither would."""
+    first, *others = records(run)
+    assert first.path
+    ReasoningPath.objects.filter(pk=others[-1].path_id).update(text=first.path.text)
+    spoil(first)
+    manifest = export(gates={"twin": "exclude", "think_tag": "exclude"})
+    assert manifest["gates"]["by_gate"]["twin"]["records"] == 0
+    assert manifest["records"] == len(others)
+
+
+def test_what_another_choice_keeps_out_is_not_counted_by_the_gates(run: Run, export: Export) -> None:
+    spoil(records(run)[0])
+    tier = RunQuestion.objects.get(run=run, question=records(run)[0].question).tier
+    manifest = export(tiers=[t for t in ("easy", "medium", "difficult") if t != tier])
+    assert manifest["gates"]["by_gate"]["think_tag"]["records"] == 0
+    assert manifest["gates"]["records"] == manifest["records"]
+
+
+def test_only_what_differs_from_warning_is_kept_of_the_choices() -> None:
+    config = ExportConfig(gates={"twin": "exclude", "loop": "warn", "answer": "off"})
+    assert config.as_json()["gates"] == {"answer": "off", "twin": "exclude"}
+    with pytest.raises(ExportRefusedError, match="gates"):
+        read_config({"gates": {"nonsense": "off"}})
+    with pytest.raises(ExportRefusedError, match=r"gates\.loop"):
+        read_config({"gates": {"loop": "sometimes"}})
+
+
+@pytest.fixture
+def held_out(run: Run) -> list[Question]:
+    """The first two of the run's questions stand in evaluation sets: one word for word, one nearly."""
+    words = [f"word{n}" for n in range(40)]
+    first, second = Question.objects.filter(in_runs__run=run).order_by("pk")[:2]
+    Question.objects.filter(pk=second.pk).update(stem=" ".join(words))
+    copy = {"held_out": True, "split": "test", "options": first.options}
+    return [
+        make_question(**copy, stem=first.stem, fingerprint=first.fingerprint),
+        make_question(**copy, stem=" ".join(["another" if word == "word20" else word for word in words])),
+    ]
+
+
+def own_stems(run: Run, *but: Question) -> None:
+    """The factories' stems repeat themselves."""
+    for question in Question.objects.filter(in_runs__run=run).exclude(pk__in=[q.pk for q in but]):
+        Question.objects.filter(pk=question.pk).update(
+            stem=f"{question.pk} " * 20, options=[f"{question.pk} {n}" for n in "abcd"]
+        )
+
+
+def test_questions_in_evaluation_sets_are_kept_told_of_or_left_out(
+    run: Run, export: Export, held_out: list[Question]
+) -> None:
+    mine = Question.objects.filter(in_runs__run=run).order_by("pk")
+    own_stems(run, *mine[:2])
+    assert "contamination" not in export()
+    assert not Inspection.objects.exists()
+
+    warned = export(contamination={"policy": "warn"})
+    assert warned["contamination"]["questions"] == {"itself": 0, "exact": 1, "near": 1, "within": 0}
+    assert warned["contamination"]["left_out"] == {"contaminated": 0, "near_duplicate": 0}
+    assert warned["questions"]["exported"] == len(mine)
+    assert "2 exported questions stand in an evaluation set, or come close to one in it" in warned["warnings"]
+
+    left_out = export(contamination={"policy": "exclude", "threshold": 0.8})
+    assert left_out["excluded"] == {"contaminated": 2}
+    assert left_out["contamination"]["left_out"] == {"contaminated": 2, "near_duplicate": 0}
+    assert left_out["questions"]["exported"] == len(mine) - 2
+    assert adds_up(run, left_out)
+    assert Inspection.objects.count() == 1  # the second export found it made
+
+    closer = export(contamination={"policy": "exclude", "threshold": 0.95})
+    assert closer["excluded"] == {"contaminated": 1}
+
+
+def test_sets_that_are_not_in_the_database_are_told_of(run: Run, export: Export) -> None:
+    """Else nothing found would read as clean."""
+    own_stems(run)
+    manifest = export(contamination={"policy": "exclude"})
+    assert manifest["contamination"]["not_compared"][:2] == ["MedQA test", "MedMCQA validation"]
+    assert len(manifest["contamination"]["not_compared"]) == 9
+    assert any(warning.startswith("contamination is not known for MedQA test, ") for warning in manifest["warnings"])
+
+
+def test_an_imported_evaluation_set_makes_a_kept_inspection_stale(
+    run: Run, export: Export, held_out: list[Question]
+) -> None:
+    mine = Question.objects.filter(in_runs__run=run).order_by("pk")
+    own_stems(run, *mine[:2])
+    Question.objects.filter(pk=held_out[1].pk).update(held_out=False, split="train")
+    assert export(contamination={"policy": "exclude"})["excluded"] == {"contaminated": 1}
+    Question.objects.filter(pk=held_out[1].pk).update(held_out=True, split="test")
+    assert export(contamination={"policy": "exclude"})["excluded"] == {"contaminated": 2}
+    assert Inspection.objects.count() == 2
+
+
+def test_a_held_out_question_of_the_run_is_contamination_itself(run: Run, export: Export) -> None:
+    own_stems(run)
+    Run.objects.filter(pk=run.pk).update(allow_held_out=True)
+    run.refresh_from_db()
+    question = Question.objects.filter(in_runs__run=run)[0]
+    Question.objects.filter(pk=question.pk).update(held_out=True)
+    assert export(contamination={"policy": "warn"})["contamination"]["questions"]["itself"] == 1
+    assert export(contamination={"policy": "exclude"})["excluded"] == {"contaminated": 1}
+
+
+@pytest.mark.parametrize("page", [1, 100])
+def test_of_questions_that_are_alike_the_first_that_leaves_stays(run: Run, export: Export, page: int) -> None:
+    mine = list(Question.objects.filter(in_runs__run=run).order_by("pk"))
+    own_stems(run, *mine[:3])
+    same = " ".join(f"word{n}" for n in range(40))
+    for question in mine[:3]:
+        Question.objects.filter(pk=question.pk).update(stem=same)
+    RunQuestion.objects.filter(run=run, question=mine[0]).update(state="waiting", reason="disputed")
+
+    manifest = export(page=page, contamination={"within": "exclude"})
+
+    assert manifest["excluded"] == {"near_duplicate": 1}
+    assert manifest["contamination"]["left_out"] == {"contaminated": 0, "near_duplicate": 1}
+    assert manifest["questions"]["exported"] == len(mine) - 2
+    warned = export(page=page, contamination={"within": "warn"})
+    assert "1 exported questions are nearly the same as an earlier one" in warned["warnings"]
