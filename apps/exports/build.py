@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
@@ -10,10 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from apps.exports.card import dataset_card
+from django.conf import settings
+
 from apps.exports.config import DEFAULT, ExportConfig
 from apps.exports.errors import ExportRefusedError, ExportStoppedError, LedgerBrokenError
-from apps.exports.folder import CARD, MANIFEST, SCHEMA_NAME, SIGNATURE, atomic_folder
+from apps.exports.folder import MANIFEST, SCHEMA_NAME, SIGNATURE, atomic_folder
+from apps.exports.forms.beside import write_beside
 from apps.exports.forms.build import FormsMade, FormWriters
 from apps.exports.forms.quality import quality_of
 from apps.exports.lineage import PAGE, Asked, read_pages
@@ -137,18 +138,14 @@ def _finish(
     """Card, manifest and, with a key, its signature; only the signature knows the time, so the rest can be made again."""
     files = [file for _, made in sets for file in made]
     draft = manifest_of(tally, schema=SCHEMA_NAME, variants=variants, format=format, files=files, card=None) | chosen
-    draft["merkle"] = merkle_section(sets, trails=forms.trails)
-    extras = forms.extras  # further files beside the sets and the card, written into `folder` by now
-    text = dataset_card(draft, tally.licences).encode()
-    (folder / CARD).write_bytes(text)
-    card: FileEntry = {"path": CARD, "sha256": hashlib.sha256(text).hexdigest(), "records": 0, "bytes": len(text)}
-    manifest = {
-        **draft,
-        "card": card,
-        "extras": extras,
+    draft |= {
+        "merkle": merkle_section(sets, trails=forms.trails),
         "code_version": code_version(),
+        "publisher": settings.PUBLISHER or tally.run.project.name,
         "signed_by": key.id if key else None,
     }
+    card, beside = write_beside(folder, draft, tally.licences)
+    manifest = {**draft, "card": card, "extras": [*forms.extras, *beside]}
     data = (json.dumps(manifest, indent=2, ensure_ascii=False) + "\n").encode()
     (folder / MANIFEST).write_bytes(data)
     if key:

@@ -32,6 +32,9 @@ def test_one_set_gives_one_file(tmp_path, capsys):
         "cotmed.jsonl",
         "provenance.jsonl",
         "README.md",
+        "CITATION.cff",
+        "dataset_info.json",
+        "croissant.json",
         "manifest.json",
     }
     assert "3 in the run" in capsys.readouterr().out

@@ -46,6 +46,7 @@ class FormWriters:
         self._sets: dict[FormName, RecordWriter] = {}
         self._trails: dict[FormName, JsonlWriter] = {}
         self._table = self._opened.enter_context(closing(TableWriter(folder))) if "csv" in config.forms else None
+        self._written = {"preferences": 0, "steps": 0}
         self._questions = {"preferences": 0, "steps": 0}
         self._steps = self._wrong = 0
         for name in config.forms:
@@ -82,22 +83,22 @@ class FormWriters:
 
     def _write_pairs(self, exported: Sequence[Asked]) -> None:
         made = pairs_of(self._run, self._config.labels, exported)
-        first = self._sets["preferences"].tree.size
         for one in made:
             self._sets["preferences"].write(one.pair)
-        for line in pair_lines(self._run, made, first=first):
+        for line in pair_lines(self._run, made, first=self._written["preferences"]):
             self._trails["preferences"].write(line)
+        self._written["preferences"] += len(made)
         self._questions["preferences"] += len({one.asked.question.pk for one in made})
 
     def _write_steps(self, exported: Sequence[Asked]) -> None:
         made = steps_of(self._run, exported)
-        first = self._sets["steps"].tree.size
         for one in made:
             self._sets["steps"].write(one.steps)
             self._steps += len(one.steps["labels"])
             self._wrong += len(one.wrong)
-        for line in step_lines(self._run, made, first=first):
+        for line in step_lines(self._run, made, first=self._written["steps"]):
             self._trails["steps"].write(line)
+        self._written["steps"] += len(made)
         self._questions["steps"] += len({one.asked.question.pk for one in made})
 
     def _counts(self) -> dict[str, Any]:
