@@ -194,8 +194,14 @@ class TestScan:
         run = run_of(ours)
         call_command("contamination_report", run.name, "--json")
         report = json.loads(capsys.readouterr().out)
-        assert report["contaminated_questions"] == 1
-        assert [(p["left"], p["right"]) for p in report["pairs"]] == [(ours.uid, held.uid)]
+        assert report["contaminated"] == 1
+        assert [(p["left"], p["right"]) for p in report["pairs_found"]] == [(ours.uid, held.uid)]
+        call_command("contamination_report", run.name, "--json", "--save")
+        kept = json.loads(capsys.readouterr().out)
+        assert kept.pop("seconds") >= 0
+        assert kept == report
+        call_command("contamination_report", "--json")
+        assert json.loads(capsys.readouterr().out)["pairs_found"] == report["pairs_found"]
         call_command("contamination_report", run.name)
         said = capsys.readouterr().out
         assert "1 questions stand in an evaluation set: 0 are of one themselves, 0 pairs exact, 1 near" in said

@@ -41,7 +41,11 @@ def test_the_command(run: Run) -> None:
     said = json.loads(out.getvalue())
     assert said["records"] == check_run(run).records
     assert set(said["gates"]) >= {"loop", "leaked_prompt", "answer"}
-    call_command("quality_report", run.name, stdout=out)
-    assert "records" in out.getvalue()
+    call_command("quality_report", run.name, "--save", stdout=out)
+    assert f"{said['records']} records, {said['flagged']} with a finding" in out.getvalue()
+    kept = run.inspections.get().result
+    assert {name: gate["records"] for name, gate in kept["gates"].items()} == {
+        name: gate["records"] for name, gate in said["gates"].items()
+    }
     with pytest.raises(CommandError, match="No run is named"):
         call_command("quality_report", "nothing")

@@ -77,23 +77,28 @@ def contamination_of(run: Run, *, threshold: float, should_stop: Callable[[], bo
     if found := kept.filter(basis=basis_of(run.project, run)).first():
         return found
     ordered = order_inspection(project=run.project, kind=InspectionKind.CONTAMINATION, run=run, threshold=threshold)
-    while ordered.active:
-        if _try_lock(ordered):
+    return make_now(ordered, should_stop=should_stop)
+
+
+def make_now(inspection: Inspection, *, should_stop: Callable[[], bool] | None = None) -> Inspection:
+    """Makes it here, or waits for whoever makes it already. Raises ExportStoppedError, and ExportRefusedError where it fails."""
+    while inspection.active:
+        if _try_lock(inspection):
             try:
-                ordered.refresh_from_db()  # whoever held the lock may have made it
-                if ordered.active:
-                    _take_up(ordered)
-                    make_inspection(ordered, should_stop=should_stop)
+                inspection.refresh_from_db()  # whoever held the lock may have made it
+                if inspection.active:
+                    _take_up(inspection)
+                    make_inspection(inspection, should_stop=should_stop)
             finally:
-                _release(ordered)
+                _release(inspection)
         else:
             time.sleep(WAIT_SECONDS)
-        ordered.refresh_from_db()
-        if ordered.active and should_stop and should_stop():
+        inspection.refresh_from_db()
+        if inspection.active and should_stop and should_stop():
             raise ExportStoppedError
-    if ordered.state == InspectionState.FAILED:
-        raise ExportRefusedError(f"Contamination could not be looked for: {ordered.error}")
-    return ordered
+    if inspection.state == InspectionState.FAILED:
+        raise ExportRefusedError(f"The inspection failed: {inspection.error}")
+    return inspection
 
 
 def make_inspection(inspection: Inspection, *, should_stop: Callable[[], bool] | None = None) -> int:

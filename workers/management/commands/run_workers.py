@@ -15,13 +15,14 @@ log = logging.getLogger(__name__)
 
 
 class Command(BaseCommand):
-    help = "Serve all lanes of all running runs, and build exports asked for on the pages, until stopped."
+    help = "Serve all lanes of all running runs, and make the exports and inspections asked for on the pages, until stopped."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--threads", type=int, default=16, help="pumps at once (default 16)")
 
     def handle(self, *args: Any, **options: Any) -> None:
         from apps.exports.certificate.signing import write_certificates
+        from apps.exports.inspections.services import run_queued_inspections
         from apps.exports.services import build_queued_exports
         from workers.embedded import embedded_worker
 
@@ -35,5 +36,6 @@ class Command(BaseCommand):
                 try:
                     build_queued_exports(should_stop=stop.is_set)
                     write_certificates()
+                    run_queued_inspections(should_stop=stop.is_set)
                 except Exception:
                     log.exception("exports: trying again")
