@@ -7,31 +7,36 @@ hash of a leaf and that of an inner node start with different bytes, so that nei
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 EMPTY = hashlib.sha256(b"").digest()  # the root of no records
 
 
 class MerkleTree:
-    """Takes leaves one by one. With `watch`, also the proof of the leaf at that place (from 0)."""
+    """Takes leaves in their order. With `watch`, also the proof of the leaf at that place (from 0)."""
 
     def __init__(self, *, watch: int | None = None) -> None:
         self.size = 0
         self._watch = watch
-        self._peaks: list[tuple[bytes, bool]] = []  # hash of a full subtree, whether the watched leaf is in it
+        self._peaks: list[bytes] = []  # hashes of the full subtrees, the widest first: one for each bit of `size`
         self._path: list[bytes] = []
 
     def add(self, leaf: bytes) -> None:
-        peak, watched = leaf_hash(leaf), self.size == self._watch
-        self.size += 1
-        size = self.size
-        while size % 2 == 0:  # two full subtrees of one height become one
-            left, left_watched = self._peaks.pop()
-            if watched or left_watched:
-                self._path.append(left if watched else peak)
-            peak, watched = node_hash(left, peak), watched or left_watched
-            size //= 2
-        self._peaks.append((peak, watched))
+        self.extend((leaf,))
+
+    def extend(self, leaves: Iterable[bytes]) -> None:
+        peaks, size = self._peaks, self.size
+        for leaf in leaves:
+            node, width = leaf_hash(leaf), 1
+            size += 1
+            while not size & width:  # two full subtrees of this width become one
+                left = peaks.pop()
+                if self._watch is not None:
+                    self._note(self._path, left, node, start=size - 2 * width, middle=size - width, end=size)
+                node = node_hash(left, node)
+                width *= 2
+            peaks.append(node)
+        self.size = size
 
     def root(self) -> bytes:
         return self._close()[0]
@@ -40,19 +45,27 @@ class MerkleTree:
         """The hashes beside the way from the watched leaf to the root, from below. Raises ValueError without that leaf."""
         if self._watch is None or not 0 <= self._watch < self.size:
             raise ValueError("No leaf was watched, or it never came.")
-        return self._path + self._close()[1]
+        return self._close()[1]
 
     def _close(self) -> tuple[bytes, list[bytes]]:
-        """The root, and what the proof needs above the full subtrees."""
+        """The root, and the proof of the watched leaf."""
         if not self._peaks:
             return EMPTY, []
-        path: list[bytes] = []
-        right, watched = self._peaks[-1]
-        for left, left_watched in reversed(self._peaks[:-1]):
-            if watched or left_watched:
-                path.append(left if watched else right)
-            right, watched = node_hash(left, right), watched or left_watched
-        return right, path
+        path = [*self._path]
+        start, width, node = self.size, 1, b""
+        for left in reversed(self._peaks):
+            while not self.size & width:
+                width *= 2
+            if node:
+                self._note(path, left, node, start=start - width, middle=start, end=self.size)
+            node = node_hash(left, node) if node else left
+            start, width = start - width, width * 2
+        return node, path
+
+    def _note(self, path: list[bytes], left: bytes, right: bytes, *, start: int, middle: int, end: int) -> None:
+        """The subtrees of [start, middle) and [middle, end) become one: what stands beside the watched leaf is kept."""
+        if self._watch is not None and start <= self._watch < end:
+            path.append(right if self._watch < middle else left)
 
 
 def root_from_proof(leaf: bytes, *, index: int, size: int, path: Sequence[bytes]) -> bytes | None:

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 
 from django.utils.crypto import salted_hmac
 
 from apps.exports.lineage import Asked, Kept
-from apps.pipeline.models import Call
-from apps.reasoning.models import ReasoningPath, Verdict
+from apps.exports.rows import CallRow, PathRow, VerdictRow
+
+Calls = Mapping[str | None, CallRow]
 
 
 def provenance_of(asked: Asked, kept: Kept, *, number: int) -> dict[str, Any]:
     """`number` is the record's place in each set, from 0. Ids are those of the ledger."""
-    question, calls = asked.question, {c.pk: c for c in kept.own_calls}
+    question = asked.question
+    calls: Calls = {c.pk: c for c in kept.own_calls}
     return {
         "record": number,
         "question": question.uid,
@@ -36,17 +40,18 @@ def provenance_of(asked: Asked, kept: Kept, *, number: int) -> dict[str, Any]:
         "signed_off": pseudonym(kept.signed_by) if kept.signed_by else None,
         "verdicts": [_verdict(v, calls) for v in kept.verdicts],
         "tier_verdicts": asked.tier_verdicts,
-        "calls": [str(c.pk) for c in kept.own_calls],
+        "calls": [c.pk for c in kept.own_calls],
         "simulated": kept.simulated_stages,
     }
 
 
+@lru_cache(maxsize=10_000)
 def pseudonym(user_id: int) -> str:
     """The same for a person in every export of this installation, and not to be turned back without its secret key."""
     return f"reviewer-{salted_hmac('apps.exports.reviewer', str(user_id), algorithm='sha256').hexdigest()[:12]}"
 
 
-def _path(path: ReasoningPath, calls: dict[Any, Call]) -> dict[str, Any]:
+def _path(path: PathRow, calls: Calls) -> dict[str, Any]:
     return {
         "id": path.pk,
         "origin": path.origin,
@@ -60,7 +65,7 @@ def _path(path: ReasoningPath, calls: dict[Any, Call]) -> dict[str, Any]:
     }
 
 
-def _verdict(verdict: Verdict, calls: dict[Any, Call]) -> dict[str, Any]:
+def _verdict(verdict: VerdictRow, calls: Calls) -> dict[str, Any]:
     return {
         "id": verdict.pk,
         "path": verdict.path_id,
@@ -71,6 +76,6 @@ def _verdict(verdict: Verdict, calls: dict[Any, Call]) -> dict[str, Any]:
     }
 
 
-def _call(call_id: Any, calls: dict[Any, Call]) -> dict[str, Any]:
+def _call(call_id: str | None, calls: Calls) -> dict[str, Any]:
     call = calls.get(call_id)
-    return {"call": str(call.pk), "prompt": call.prompt} if call else {"call": None, "prompt": None}
+    return {"call": call.pk, "prompt": call.prompt} if call else {"call": None, "prompt": None}

@@ -36,19 +36,21 @@ class Asked(Protocol):
 
 
 def make_record(variant: Variant, *, question: Asked, cot: str, response: str) -> Record:
-    """One record. Think tags inside a text would end the reasoning early for whoever splits there: they are dropped.
+    """One record. Raises ValueError when the path or the response has no text."""
+    return make_records((variant,), question=question, cot=cot, response=response)[0]
+
+
+def make_records(variants: Sequence[Variant], *, question: Asked, cot: str, response: str) -> list[Record]:
+    """A record of each set. Think tags inside a text would end the reasoning early for whoever splits there: they are dropped.
 
     Raises ValueError when the path or the response has no text.
     """
     cot, response = plain_text(cot), plain_text(response)
     if not cot or not response:
         raise ValueError("the path is empty" if not cot else "the response is empty")
-    output = {"reasonmed": f"<think>{cot}</think>{response}", "cotmed": cot, "responsemed": response}[variant]
-    return {
-        "instruction": join_question(question.contexts, question.stem, question.options),
-        "input": "",
-        "output": output,
-    }
+    outputs = {"reasonmed": f"<think>{cot}</think>{response}", "cotmed": cot, "responsemed": response}
+    instruction = join_question(question.contexts, question.stem, question.options)
+    return [{"instruction": instruction, "input": "", "output": outputs[variant]} for variant in variants]
 
 
 def parse_variants(names: Iterable[str]) -> tuple[Variant, ...]:
@@ -63,4 +65,4 @@ def parse_variants(names: Iterable[str]) -> tuple[Variant, ...]:
 
 def plain_text(text: str) -> str:
     """A text without think tags and outer blanks."""
-    return _THINK_TAG.sub("", text).strip()
+    return (_THINK_TAG.sub("", text) if "<" in text else text).strip()

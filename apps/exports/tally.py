@@ -8,8 +8,8 @@ from typing import Any
 
 from apps.exports.lineage import Asked, Kept
 from apps.exports.records import Variant
+from apps.exports.rows import CallRow, QuestionRow
 from apps.exports.writers import FileEntry, Format
-from apps.pipeline.models import Call
 from apps.questions.models import Question
 from apps.reasoning.models import QuestionState, Run, Tier
 from apps.review.records.signoff import SignOff, sign_offs
@@ -79,7 +79,7 @@ class Tally:
             authors.add(("import", origin.model or origin.generator, NO_TERMS))
         self.models.update(authors)
 
-    def count_overlap(self, exported: Sequence[Question]) -> None:
+    def count_overlap(self, exported: Sequence[QuestionRow]) -> None:
         """Questions that also stand in a held-out set, whole or by their stem alone (contamination)."""
         held_out = Question.objects.visible_to(self.run.project).filter(held_out=True).order_by()
         same = held_out.filter(fingerprint__in={q.fingerprint for q in exported}).values_list("fingerprint", flat=True)
@@ -89,7 +89,7 @@ class Tally:
         self.overlap["exact"] += sum(q.fingerprint in exact for q in trained)
         self.overlap["same_stem"] += sum(q.stem_fingerprint in stem and q.fingerprint not in exact for q in trained)
 
-    def _terms_of(self, call: Call) -> str:
+    def _terms_of(self, call: CallRow) -> str:
         return self._terms.get((call.run_id, call.endpoint), NO_TERMS)
 
     @property

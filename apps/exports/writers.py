@@ -27,6 +27,7 @@ WORDS: dict[Format, str] = {
 }
 
 SHARD_BYTES = 256 * 1024 * 1024  # a Parquet file is closed once it is this large
+BATCH_BYTES = 1024 * 1024  # lines held before they are hashed, packed and written together
 ROW_GROUP_BYTES = 8 * 1024 * 1024  # text held before it is written, a set
 SCHEMA = pa.schema([(name, pa.string()) for name in Record.__annotations__])
 
@@ -66,26 +67,33 @@ class JsonlWriter:
         self.path = folder / f"{name}.{suffix}"
         self._sink = _HashedFile(self.path)
         self._file = _packed(self._sink, suffix)
-        self._rows = 0
+        self._leaves: list[bytes] = []
+        self._held = 0
 
     def write(self, record: Any) -> None:
         leaf = orjson.dumps(record)
-        line = leaf + b"\n"
-        self.tree.add(leaf)
-        self._file.write(line)
-        self._rows += 1
+        self._leaves.append(leaf)
+        self._held += len(leaf)
+        if self._held >= BATCH_BYTES:
+            self._write_held()
 
     def finish(self) -> list[FileEntry]:
+        self._write_held()
         if self._file is not self._sink:
             self._file.close()  # ends the packed stream
         self._sink.sync()
         self.close()
         digest = self._sink.digest.hexdigest()
-        return [{"path": self.path.name, "sha256": digest, "records": self._rows, "bytes": self._sink.size}]
+        return [{"path": self.path.name, "sha256": digest, "records": self.tree.size, "bytes": self._sink.size}]
 
     def close(self) -> None:
         self._file.close()
         self._sink.close()
+
+    def _write_held(self) -> None:
+        self.tree.extend(self._leaves)
+        self._file.write(b"".join(leaf + b"\n" for leaf in self._leaves))
+        self._leaves, self._held = [], 0
 
 
 class _HashedFile:
