@@ -12,7 +12,7 @@ from django import template
 from django.contrib.auth.models import AnonymousUser, User
 from django.urls import NoReverseMatch, reverse
 from django.utils import timezone
-from django.utils.html import format_html, format_html_join
+from django.utils.html import escape, format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from apps.questions import access
@@ -66,10 +66,12 @@ NAV = (
             "settle_flags",
             "settle_flag",
             "question_flag",
+            "certificate_work",
+            "certificate_record",
         },
     ),
     ("agreement", "Agreement", {"agreement"}),
-    ("exports", "Exports", {"exports", "export", "export_new"}),
+    ("exports", "Exports", {"exports", "export", "export_new", "certificate", "certificate_new", "certificate_close"}),
     ("runs", "Runs", {"runs", "run_new", "run_cancel", "stale"}),
 )
 
@@ -106,6 +108,8 @@ def prose(text: str) -> SafeString:
     All else stays text. What is judged and exported is the text as it is.
     """
     mark = _MARK.match(text)
+    if not mark and "**" not in text:  # nearly every sentence
+        return escape(text)
     heading, rest = bool(mark and mark[1].startswith("#")), text[mark.end() :] if mark else text
     pieces = _BOLD.split(rest)  # every second one is bold
     forms = ("<strong>{}</strong>" if piece and (heading or i % 2) else "{}" for i, piece in enumerate(pieces))

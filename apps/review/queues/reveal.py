@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from apps.reasoning.models import Verdict, VerdictSource
 from apps.review.models import Claim, QueueItem
 
+AXES = ("correctness", "coherence", "factuality")
+
 
 @dataclass(frozen=True, slots=True)
 class Reveal:
@@ -40,16 +42,18 @@ def may_reveal(item: QueueItem, claim: Claim | None) -> bool:
 
 def reveal(item: QueueItem) -> Reveal:
     """Ask `may_reveal` first."""
-    judged = Verdict.objects.filter(
+    said = Verdict.objects.filter(
         run_id=item.queue.run_id, path_id=item.path_id, source=VerdictSource.JUDGE, current=True
-    ).first()
+    )
+    judged = said.values_list("label", *AXES, "reason").first()
+    label, correctness, coherence, factuality, reason = judged or ("", None, None, None, "")
     path = item.path
     return Reveal(
-        label=judged.label if judged else "",
-        correctness=judged.correctness if judged else None,
-        coherence=judged.coherence if judged else None,
-        factuality=judged.factuality if judged else None,
-        reason=judged.reason if judged else "",
+        label=label,
+        correctness=correctness,
+        coherence=coherence,
+        factuality=factuality,
+        reason=reason,
         generator=path.generator,
         temperature=path.temperature,
         model=path.model,

@@ -14,11 +14,11 @@ from apps.questions.models import Project, Question
 from apps.reasoning.models import Label, Verdict, VerdictSource
 from apps.reasoning.sentences import SPLITTER_VERSION, Sentence, split_sentences
 from apps.review.models import Claim, ClaimState, Judgment, Phase, QueueCount, QueueItem, QueueState, ReviewQueue, Skip
+from apps.review.queues.joined import read_item
 from apps.review.queues.judging import JudgeResult
 from apps.review.queues.reveal import GoldFeedback, Reveal, gold_feedback, may_reveal, reveal
 
 FEWEST_PEOPLE = 5  # below, an aggregate of active time would tell of persons
-UNREAD = ("path__raw", "question__search", "question__meta")  # what no page of an item shows
 PACE_WINDOW = timedelta(hours=1)
 LEAST_FOR_PACE_MS = 60_000  # less tells nothing
 
@@ -30,9 +30,8 @@ def queues_of(project: Project, user: User) -> QuerySet[ReviewQueue]:
 
 def find_item(project: Project, user: User, item_id: int) -> QueueItem | None:
     """An item of a queue that the person may see; none otherwise, as if it were not there. All that `view_item` shows is read."""
-    found = QueueItem.objects.select_related("queue__run", "path", "question__benchmark").defer(*UNREAD)
-    item = found.filter(pk=min(item_id, 2**63 - 1), queue__project=project).order_by().first()
-    if item is None or not item.queue.visible_to(user):
+    item = read_item(min(item_id, 2**63 - 1))
+    if item is None or item.queue.project_id != project.pk or not item.queue.visible_to(user):
         return None
     item.queue.project = item.queue.run.project = project
     return item
@@ -60,8 +59,9 @@ def view_item(claim: Claim, item: QueueItem | None = None, *, done: JudgeResult 
     """What the claim's person may see of its item now. `item`: its own, as `find_item` gave it, and `done`: what a save
     has just answered, if at hand."""
     if item is None:
-        rows = QueueItem.objects.select_related("queue", "path", "question__benchmark").defer(*UNREAD)
-        item = rows.get(pk=claim.item_id)
+        item = read_item(claim.item_id)
+        if item is None:
+            raise QueueItem.DoesNotExist
     fresh = done is not None and not done.replayed  # else it was judged again meanwhile
     latest = done.judgment if fresh else claim.judgments.select_related("verdict").order_by("-round").first()
     mine = latest if latest is not None and latest.phase != Phase.UNDONE else None

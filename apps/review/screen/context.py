@@ -18,7 +18,7 @@ from apps.review.queues.words import reasons_in_words
 from apps.review.screen.cites import cited_sentences
 from apps.review.screen.forms import number
 from apps.review.screen.literature import search_address
-from apps.review.screen.ranges import NORMAL_RANGES
+from apps.review.screen.ranges import ranges_table
 from apps.review.screen.stem import read_blocks, with_values
 from apps.review.services import AXES, OverrideError, preview_labels
 
@@ -37,7 +37,7 @@ def item_context(view: ItemView, person: User, sent: QueryDict | None) -> dict[s
         "blocks": read_blocks(stem.paragraphs),
         "contexts": [(part.get("label", ""), with_values(part["text"])) for part in view.question.contexts],
         "search": literature(view.question, stem),
-        "ranges": NORMAL_RANGES,
+        "ranges": ranges_table(),
         "reading": read_path(
             view.item.path.text,
             stem=view.question.stem,

@@ -9,6 +9,7 @@ from itertools import count
 from typing import Any
 
 from django.contrib.auth.models import User
+from django.db import connection
 
 from apps.questions.models import Project
 from apps.reasoning.models import Label, Verdict, VerdictSource
@@ -16,7 +17,7 @@ from apps.review.models import Claim, ClaimState, Judgment
 
 LENGTH = 10
 PAUSE = timedelta(hours=1)  # a longer one begins a new sitting
-READ = 100  # claims at once
+READ = 50  # claims at once
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,15 +60,20 @@ def current_sitting(project: Project, person: User) -> Sitting:
     return Sitting(tuple(reversed(row[:last])))
 
 
+_FINISHED = """
+SELECT c.id, c.state, c.finished_at FROM review_claim c
+JOIN review_queueitem i ON i.id = c.item_id JOIN review_reviewqueue q ON q.id = i.queue_id
+WHERE c.reviewer_id = %s AND c.finished_at IS NOT NULL AND q.project_id = %s
+ORDER BY c.finished_at DESC, c.id DESC LIMIT %s OFFSET %s"""
+
+
 def _latest_first(project: Project, person: User) -> Iterator[tuple[int, str, datetime]]:
     """(claim, state, when) of what the person finished, a READ at a time."""
-    finished = Claim.objects.filter(reviewer=person, item__queue__project=project, finished_at__isnull=False)
-    rows = finished.order_by("-finished_at", "-pk").values_list("pk", "state", "finished_at")
     for start in count(0, READ):
-        found = list(rows[start : start + READ])
-        for pk, state, at in found:
-            assert at is not None
-            yield pk, state, at
+        with connection.cursor() as cursor:
+            cursor.execute(_FINISHED, [person.pk, project.pk, READ, start])
+            found: list[tuple[int, str, datetime]] = cursor.fetchall()
+        yield from found
         if len(found) < READ:
             return
 

@@ -22,7 +22,7 @@ from apps.review.queues.adjudication import Adjudicated, adjudicate, said_by
 from apps.review.queues.errors import NotAdmitted, QueueError
 from apps.review.screen.context import KEYS, literature, said_in
 from apps.review.screen.forms import number, read_said
-from apps.review.screen.ranges import NORMAL_RANGES
+from apps.review.screen.ranges import ranges_table
 from apps.review.screen.settings import settings_of
 from apps.review.screen.stem import read_blocks, with_values
 from apps.review.services import VersionConflict
@@ -140,7 +140,7 @@ def show(
         "blocks": read_blocks(stem.paragraphs),
         "contexts": [(part.get("label", ""), with_values(part["text"])) for part in question.contexts],
         "search": literature(question, stem),
-        "ranges": NORMAL_RANGES,
+        "ranges": ranges_table(),
         "reading": read_path(path.text, stem=question.stem, options=question.options, cited=found.marked),
         "problem": problem,
         "conflict": conflict,
