@@ -51,7 +51,7 @@ def test_the_snippet_is_copied(world: World, reader: Callable[..., Reader], sett
     clinician.page.context.grant_permissions(["clipboard-read", "clipboard-write"])
     clinician.open(f"/exports/{made.pk}/")
 
-    clinician.page.locator("[data-copy=ld-code]").click()
+    clinician.page.locator("[data-copy=datasets-code]").click()
 
     clinician.page.get_by_role("button", name="Copied").wait_for()
     assert 'load_dataset("./four.1", "cotmed"' in clinician.page.evaluate("navigator.clipboard.readText()")
