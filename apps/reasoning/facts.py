@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from django.db import connection
 
@@ -57,7 +57,12 @@ def policy_of(run: Run) -> Policy:
 
 def load_facts(run: Run, question_ids: Sequence[int]) -> dict[int, QuestionFacts]:
     """Facts by question id, for those of `question_ids` that are in the run."""
-    asked = {"ids": list(question_ids), "run": run.pk, "paths_run": run.paths_run_id, "project": run.project_id}
+    asked: dict[str, Any] = {
+        "ids": list(question_ids),
+        "run": run.pk,
+        "paths_run": run.paths_run_id,
+        "project": run.project_id,
+    }
     facts: dict[int, QuestionFacts] = {}
     paths: dict[int, PathFacts] = {}
     owners: dict[int, QuestionFacts] = {}  # by path

@@ -82,6 +82,9 @@ def test_wrong(signed_in: Client) -> None:
     page = judge(signed_in, SUBTLE, label="correct")
     assert "You said Correct; it is known to be Error." in page
     assert 'not marked: <a href="#s7"' in page
+    seventh = page[page.index('id="s7"') : page.index('id="s8"')]
+    assert "Known to be wrong" in seventh
+    assert page.count("Known to be wrong") == len(practice_items()[SUBTLE - 1].wrong)
     assert "not named: Wrong fact" in page
 
 

@@ -83,9 +83,10 @@ def show(
     """The item to judge, or with `compared` what is known of it. `anew`: what was sent is of another item."""
     person = the_person(request)
     sent = request.POST if request.method == "POST" and not anew else None
-    context = item_context(view_practice(found, revealed="compared" in more), person, sent)
+    told = "compared" in more
+    context = item_context(view_practice(found, revealed=told), person, sent, known=found.wrong if told else ())
     context |= {"practice": found, "handle": f"{HANDLE}{found.number}", "length": len(practice_items()), **more}
-    inside = "review/practice_after.html" if "compared" in more else "review/practice_body.html"
+    inside = "review/practice_after.html" if told else "review/practice_body.html"
     if fragment(request):
         return render(request, inside, context, status=status)
     context |= {"inside": inside, "settings": settings_of(person)}

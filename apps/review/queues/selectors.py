@@ -62,8 +62,9 @@ def view_item(claim: Claim, item: QueueItem | None = None, *, done: JudgeResult 
         item = read_item(claim.item_id)
         if item is None:
             raise QueueItem.DoesNotExist
-    fresh = done is not None and not done.replayed  # else it was judged again meanwhile
-    latest = done.judgment if fresh else claim.judgments.select_related("verdict").order_by("-round").first()
+    if done is not None and done.replayed:
+        done = None  # it may have been judged again meanwhile
+    latest = done.judgment if done else claim.judgments.select_related("verdict").order_by("-round").first()
     mine = latest if latest is not None and latest.phase != Phase.UNDONE else None
     return ItemView(
         item=item,
@@ -72,7 +73,7 @@ def view_item(claim: Claim, item: QueueItem | None = None, *, done: JudgeResult 
         answer=item.path.answer,
         sentences=split_sentences(item.path.text),
         splitter=SPLITTER_VERSION,
-        reveal=(done.reveal if fresh and done.reveal else reveal(item)) if may_reveal(item, claim) else None,
+        reveal=((done and done.reveal) or reveal(item)) if may_reveal(item, claim) else None,
         gold=gold_feedback(item, mine.verdict.label) if mine is not None else None,
         mine=mine,
     )

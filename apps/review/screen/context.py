@@ -25,8 +25,11 @@ from apps.review.services import AXES, OverrideError, preview_labels
 KEYS = dict(zip(Reason.values, "fmolsgwx", strict=True))  # the key that names each reason
 
 
-def item_context(view: ItemView, person: User, sent: QueryDict | None) -> dict[str, Any]:
-    """`sent`: what the person said in a request that could not be saved; it stands in the form instead of `mine`."""
+def item_context(view: ItemView, person: User, sent: QueryDict | None, *, known: Sequence[int] = ()) -> dict[str, Any]:
+    """`sent`: what the person said in a request that could not be saved; it stands in the form instead of `mine`.
+
+    `known`: sentences that are known to be wrong, where the page tells.
+    """
     stem = split_stem(view.question.stem)
     judge = sorted(cited_sentences(view.reveal.reason, view.sentences)) if view.reveal else []
     said = said_in(sent) if sent is not None else said_before(view.mine)
@@ -42,10 +45,11 @@ def item_context(view: ItemView, person: User, sent: QueryDict | None) -> dict[s
             view.item.path.text,
             stem=view.question.stem,
             options=view.question.options,
-            cited=[*judge, *said["chosen_sentences"]],
+            cited=[*judge, *said["chosen_sentences"], *known],
         ),
         "ending": how_it_ends(view),
         "judge_cites": judge,
+        "known_wrong": known,
         "fresh_key": uuid4(),
         "undo_key": uuid4(),
         "reasons": [(code, word, KEYS[code]) for code, word in Reason.choices],
