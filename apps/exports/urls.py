@@ -1,12 +1,14 @@
 """Exports: the list, a new one, one with its files."""
 
-from django.urls import path
+from django.urls import include, path
 
 from apps.exports import publish_views, views
 
 urlpatterns = [
+    path("", include("apps.exports.certificate.urls")),
     path("", views.exports, name="exports"),
     path("new/", views.export_new, name="export_new"),
+    path("", include("apps.exports.inspections.urls")),
     path("<uuid:export_id>/", views.export, name="export"),
     path("<uuid:export_id>/publish/", publish_views.export_publish, name="export_publish"),
     path("<uuid:export_id>/discard/", publish_views.export_discard, name="export_discard"),
