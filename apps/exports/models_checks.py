@@ -57,7 +57,7 @@ class Inspection(models.Model):
             models.CheckConstraint(
                 name="inspection_threshold_of_contamination",
                 condition=Q(kind=InspectionKind.GATES, threshold__isnull=True, run__isnull=False)
-                | Q(kind=InspectionKind.CONTAMINATION, threshold__gte=0.5, threshold__lte=1),
+                | Q(kind=InspectionKind.CONTAMINATION, threshold__isnull=False, threshold__gte=0.5, threshold__lte=1),
             ),
             models.CheckConstraint(
                 name="inspection_done_has_result",

@@ -68,6 +68,9 @@ def page_addresses(world: World) -> dict[str, str]:
         "review_queue_new": reverse("review_queue_new"),
         **{name: reverse(name, args=(make_queue(world).pk,)) for name in ("review_queue", "review_queue_close")},
         "login": reverse("login"),
+        "quality": reverse("quality", args=(run,)),
+        "contamination": reverse("contamination"),
+        "run_contamination": reverse("run_contamination", args=(run,)),
         "exports": reverse("exports"),
         "export_new": reverse("export_new"),
     }
@@ -141,6 +144,7 @@ def write_addresses(world: World) -> dict[str, tuple[str, dict[str, str]]]:
         "run_new": (reverse("run_new"), {}),
         "run_budget": (reverse("run_budget", args=(world.run.pk,)), {"hard": "-1"}),
         "export_new": (reverse("export_new"), {}),
+        "inspection_order": (reverse("inspection_order"), {"kind": "contamination", "threshold": "2"}),
     }
 
 
@@ -165,6 +169,8 @@ ROLES_TO_READ |= {name: {ADJUDICATOR} for name in ("settle", "settle_flags", "se
 ROLES_TO_WRITE |= {name: {ADJUDICATOR} for name in ("settle_flag", "settle_path")}
 ROLES_TO_READ |= {"question_flag": JUDGES}
 ROLES_TO_WRITE |= {"question_flag": JUDGES}
+ROLES_TO_READ |= dict.fromkeys(("quality", "contamination", "run_contamination"), READERS)
+ROLES_TO_WRITE |= {"inspection_order": {CURATOR}}
 ELSEWHERE = {
     "health",
     "health_live",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
@@ -12,6 +13,7 @@ from apps.exports.models_checks import Inspection, InspectionPair, PairScope
 from apps.questions.models import Project, Question
 from apps.reasoning.models import Run
 
+CHUNK = 5_000
 VERSION = 1  # of how questions are compared; a new one makes every kept scan stale
 
 
@@ -24,6 +26,8 @@ def examine(inspection: Inspection, watch: Watch) -> tuple[dict[str, Any], list[
 
 
 def result_of(found: Scan) -> dict[str, Any]:
+    """Counts, and of each of the nine sets how much of it there is and how many questions were `found` in it."""
+    per_set = _by_set(found)
     return {
         "questions": found.questions,
         "evaluation_questions": found.evaluation,
@@ -33,10 +37,22 @@ def result_of(found: Scan) -> dict[str, Any]:
             scope: {"exact": found.count(scope, exact=True), "near": found.count(scope, exact=False)}
             for scope in ("evaluation", "within")
         },
-        "sets": [one.as_json() for one in found.sets],
+        "sets": [{**one.as_json(), "found": per_set[one.benchmark, one.split, one.subject]} for one in found.sets],
         "not_compared": [one.name for one in found.sets if not one.imported],
         "other_evaluation": found.other_evaluation,
     }
+
+
+def _by_set(found: Scan) -> Counter[tuple[str, str, str]]:
+    """Examined questions by the set (benchmark, split and, of MMLU, subject) they stand in or come close to."""
+    links = {(p.left, p.right) for p in found.pairs if p.scope == "evaluation"} | {(pk, pk) for pk in found.themselves}
+    places: dict[int, tuple[str, str, str]] = {}
+    wanted = sorted({right for _, right in links})
+    for at in range(0, len(wanted), CHUNK):
+        rows = Question.objects.filter(pk__in=wanted[at : at + CHUNK])
+        for pk, slug, split, subject in rows.values_list("pk", "benchmark__slug", "split", "subject"):
+            places[pk] = slug, split, subject if slug == "mmlu" else ""
+    return Counter(place for _, place in {(left, places[right]) for left, right in links})
 
 
 def basis_of(project: Project, run: Run | None) -> str:

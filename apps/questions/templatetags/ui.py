@@ -71,7 +71,21 @@ NAV = (
         },
     ),
     ("agreement", "Agreement", {"agreement"}),
-    ("exports", "Exports", {"exports", "export", "export_new", "certificate", "certificate_new", "certificate_close"}),
+    (
+        "exports",
+        "Exports",
+        {
+            "exports",
+            "export",
+            "export_new",
+            "certificate",
+            "certificate_new",
+            "certificate_close",
+            "quality",
+            "contamination",
+            "run_contamination",
+        },
+    ),
     ("runs", "Runs", {"runs", "run_new", "run_cancel", "stale"}),
 )
 
