@@ -5,6 +5,7 @@ from django.urls import include, path
 from apps.exports import publish_views, views
 
 urlpatterns = [
+    path("", include("apps.exports.certificate.urls")),
     path("", views.exports, name="exports"),
     path("new/", views.export_new, name="export_new"),
     path("", include("apps.exports.inspections.urls")),
