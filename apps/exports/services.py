@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from django.conf import settings
 from django.contrib.auth.models import User
@@ -18,6 +18,8 @@ from django.utils import timezone
 from apps.exports.build import build_export
 from apps.exports.config import DEFAULT, ExportConfig, read_config
 from apps.exports.errors import ExportRefusedError, ExportStoppedError, LedgerBrokenError
+from apps.exports.holding import Holding
+from apps.exports.journal import Journal
 from apps.exports.models import ExportState, Snapshot
 from apps.exports.records import parse_variants
 from apps.exports.selectors import check_signed_off
@@ -62,9 +64,9 @@ def create_export(
 def build_queued_exports(*, should_stop: Callable[[], bool] | None = None) -> int:
     """Builds every export that waits, one after the other, and returns how many were done or failed.
 
-    Safe to call from any number of processes: a builder holds a lock that its database session loses when it dies,
-    so a half-built one is taken up again from the start. `should_stop` is asked between pages; then the one at hand
-    goes back to the queue.
+    Safe to call from any number of processes: a builder holds a lock that its database session loses when it dies, so
+    that another takes up what it left, and need not read again what its journal holds. `should_stop` is asked between
+    pages; then the one at hand goes back to the queue, its journal kept.
     """
     built = 0
     while not (should_stop and should_stop()) and (snapshot := _claim_next()):
@@ -79,6 +81,11 @@ def folder_of(snapshot: Snapshot) -> Path:
     return Path(settings.EXPORT_DIR) / snapshot.folder
 
 
+def journal_of(snapshot: Snapshot) -> Path:
+    """What was read for it, while it is being built."""
+    return Path(settings.EXPORT_DIR) / f".{snapshot.pk}.pages"
+
+
 def _claim_next() -> Snapshot | None:
     """The oldest one that waits, or whose builder died. Its session lock is held until `_release`."""
     with transaction.atomic():
@@ -90,9 +97,8 @@ def _claim_next() -> Snapshot | None:
         snapshot.state = ExportState.BUILDING
         snapshot.attempts += 1
         snapshot.folder = str(snapshot.pk)
-        snapshot.done_questions = 0
         snapshot.questions = RunQuestion.objects.filter(run_id=snapshot.run_id).count()
-        snapshot.save(update_fields=["state", "attempts", "folder", "done_questions", "questions"])
+        snapshot.save(update_fields=["state", "attempts", "folder", "questions"])
     return snapshot
 
 
@@ -101,19 +107,9 @@ def _build(snapshot: Snapshot, should_stop: Callable[[], bool] | None) -> int:
     if snapshot.attempts > MAX_ATTEMPTS:
         return _fail(snapshot, f"Given up: its builder ended {MAX_ATTEMPTS} times before it was done.")
     try:
-        manifest = build_export(
-            run=snapshot.run,
-            variants=parse_variants(snapshot.variants),
-            format=cast("Format", snapshot.format),
-            out_dir=folder_of(snapshot),
-            config=read_config(snapshot.config),
-            progress=_progress_of(snapshot),
-            should_stop=should_stop,
-        )
+        manifest = _write(snapshot, should_stop)
     except ExportStoppedError:
-        Snapshot.objects.filter(pk=snapshot.pk).update(
-            state=ExportState.QUEUED, attempts=snapshot.attempts - 1, done_questions=0
-        )
+        Snapshot.objects.filter(pk=snapshot.pk).update(state=ExportState.QUEUED, attempts=snapshot.attempts - 1)
         return 0
     except (OperationalError, InterfaceError):
         log.exception("Export %s: the database was lost; it will be built again.", snapshot)
@@ -138,7 +134,27 @@ def _build(snapshot: Snapshot, should_stop: Callable[[], bool] | None) -> int:
         error="",
         finished_at=timezone.now(),
     )
+    journal_of(snapshot).unlink(missing_ok=True)
     return 1
+
+
+def _write(snapshot: Snapshot, should_stop: Callable[[], bool] | None) -> dict[str, Any]:
+    """The files, and the rows of what they hold; all but the snapshot's own row."""
+    holding = Holding(snapshot.pk)
+    with Journal(journal_of(snapshot), snapshot.run) as journal:
+        manifest = build_export(
+            run=snapshot.run,
+            variants=parse_variants(snapshot.variants),
+            format=cast("Format", snapshot.format),
+            out_dir=folder_of(snapshot),
+            config=read_config(snapshot.config),
+            pages=journal,
+            holding=holding,
+            progress=_progress_of(snapshot),
+            should_stop=should_stop,
+        )
+    holding.write(all=True)
+    return manifest
 
 
 def _fail(snapshot: Snapshot, why: str) -> int:
@@ -146,17 +162,20 @@ def _fail(snapshot: Snapshot, why: str) -> int:
     Snapshot.objects.filter(pk=snapshot.pk).update(
         state=ExportState.FAILED, error=why[:limit], finished_at=timezone.now()
     )
+    with suppress(OSError):
+        journal_of(snapshot).unlink()
     return 1
 
 
 def _progress_of(snapshot: Snapshot) -> Callable[[int], None]:
-    last = time.monotonic()
+    """Tells how far it is. A builder that gets further than any before it does not count as one more that died."""
+    last, furthest = time.monotonic(), snapshot.done_questions
 
     def progress(done: int) -> None:
         nonlocal last
-        if time.monotonic() - last >= PROGRESS_SECONDS:
+        if done > furthest and time.monotonic() - last >= PROGRESS_SECONDS:
             last = time.monotonic()
-            Snapshot.objects.filter(pk=snapshot.pk).update(done_questions=done)
+            Snapshot.objects.filter(pk=snapshot.pk).update(done_questions=done, attempts=1)
 
     return progress
 

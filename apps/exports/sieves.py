@@ -157,9 +157,13 @@ class Sifter:
 
     sieves: Sequence[Sieve]
     records: Counter[str] = field(default_factory=Counter)  # of exported questions, by reason
+    behind: list[tuple[Asked, int, str]] = field(
+        default_factory=list
+    )  # those of the page at hand: (question, slot, reason)
 
     def sift(self, page: Sequence[Asked]) -> dict[int, str]:
         """Question id → reason, of the questions that stay behind whole. The others lose the records that stay behind."""
+        self.behind.clear()
         if not self.sieves or not page:
             return {}
         out: dict[tuple[int, int], str] = {}
@@ -187,9 +191,10 @@ class Sifter:
             if (pk, WHOLE) in out:
                 yield pk, out[pk, WHOLE]
                 continue
-            gone = [out[pk, kept.slot] for kept in asked.kept if (pk, kept.slot) in out]
+            gone = [(asked, kept.slot, out[pk, kept.slot]) for kept in asked.kept if (pk, kept.slot) in out]
             if gone and len(gone) == len(asked.kept):
-                yield pk, gone[0]
+                yield pk, gone[0][2]
             elif gone:
                 asked.kept = [kept for kept in asked.kept if (pk, kept.slot) not in out]
-                self.records.update(gone)
+                self.records.update(reason for *_, reason in gone)
+                self.behind += gone

@@ -339,18 +339,19 @@ def test_a_page_takes_a_fixed_number_of_queries(django_assert_num_queries):
 @pytest.mark.slow
 @pytest.mark.parametrize("format", ["jsonl", "parquet"])
 def test_memory_does_not_grow_with_the_records(tmp_path, format, monkeypatch):
-    page = next(read_pages(make_finished_run(8)))
+    run = make_finished_run(8)
+    page = next(read_pages(run))
     for asked in page:
         for kept in asked.kept:
             kept.path = kept.path._replace(text=kept.path.text * 20)
     monkeypatch.setattr("apps.exports.writers.ROW_GROUP_BYTES", 50_000)
 
     def peak(pages: int) -> int:
-        monkeypatch.setattr("apps.exports.build.read_pages", lambda run, page: iter([page_again] * pages))
+        monkeypatch.setattr("apps.exports.journal.read_pages", lambda run, page: iter([page_again] * pages))
         page_again = page
         tracemalloc.start()
         try:
-            manifest = export(page[0].row.run, tmp_path / f"{format}{pages}", format=format)
+            manifest = export(run, tmp_path / f"{format}{pages}", format=format)
             assert manifest["records"] == pages * sum(len(a.kept) for a in page)
             return tracemalloc.get_traced_memory()[1]
         finally:

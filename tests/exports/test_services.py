@@ -73,7 +73,7 @@ def test_a_broken_ledger_fails_the_export_with_the_reason(export_dir):
     assert [p.name for p in export_dir.iterdir()] == [str(sound.pk)]
 
 
-def test_one_asked_to_stop_goes_back_to_the_queue(export_dir):
+def test_one_asked_to_stop_goes_back_to_the_queue_with_its_journal(export_dir):
     made = order(make_finished_run(2))
     answers = iter([False, True, True])
 
@@ -81,10 +81,10 @@ def test_one_asked_to_stop_goes_back_to_the_queue(export_dir):
 
     made.refresh_from_db()
     assert (made.state, made.attempts) == (ExportState.QUEUED, 0)
-    assert list(export_dir.iterdir()) == []
+    assert list(export_dir.iterdir()) == [services.journal_of(made)]
 
 
-def test_one_whose_builder_died_is_built_from_the_start():
+def test_one_whose_builder_died_is_built_by_the_next():
     made = order(make_finished_run(3))
     Snapshot.objects.filter(pk=made.pk).update(state=ExportState.BUILDING, attempts=1, done_questions=2)
 
