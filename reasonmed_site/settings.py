@@ -170,6 +170,7 @@ STATICFILES_DIRS = [BASE_DIR / "static"]
 STATIC_ROOT = VAR_DIR / "staticfiles"
 PUBLISHER = os.environ.get("REASONMED_PUBLISHER", "").strip()  # whom exports are cited by; empty: the project's name
 EXPORT_DIR = Path(os.environ.get("REASONMED_EXPORTS", VAR_DIR / "exports"))
+SENDFILE = os.environ.get("REASONMED_SENDFILE", "").strip().lower()  # who sends their files; empty: Python
 
 # Security
 SESSION_COOKIE_HTTPONLY = True

@@ -2,6 +2,7 @@ from django.contrib import admin
 
 from apps.exports.models import Snapshot, SnapshotOmission, SnapshotRecord
 from apps.exports.models_checks import Inspection, InspectionPair
+from apps.exports.models_downloads import Download
 from apps.questions.admin_access import ReadOnlyAdmin
 
 
@@ -36,6 +37,13 @@ class InspectionAdmin(ReadOnlyAdmin):
 class InspectionPairAdmin(ReadOnlyAdmin):
     list_display = ("inspection_id", "scope", "left_id", "right_id", "exact", "similarity")
     ordering = ("id",)
+
+
+@admin.register(Download)
+class DownloadAdmin(ReadOnlyAdmin):
+    list_display = ("at", "export", "file", "start", "by")
+    list_select_related = ("by",)
+    search_fields = ("export", "file", "by__username")
 
 
 from apps.exports import admin_certificate as admin_certificate  # noqa: E402 - one app, two files of its admin

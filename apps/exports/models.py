@@ -157,3 +157,4 @@ class SnapshotOmission(models.Model):
 
 from apps.exports import models_certificate as models_certificate  # noqa: E402 - one app, two files of models
 from apps.exports import models_checks as models_checks  # noqa: E402
+from apps.exports import models_downloads as models_downloads  # noqa: E402

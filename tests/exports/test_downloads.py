@@ -10,8 +10,11 @@ from django.urls import reverse
 from hypothesis import given
 from hypothesis import strategies as st
 
+from apps.exports.checks import check_sendfile
 from apps.exports.downloads import _range_of
 from apps.exports.models import Snapshot
+from apps.exports.models_downloads import Download
+from apps.exports.publishing import discard_candidate
 from apps.exports.services import build_queued_exports, create_export, folder_of
 from tests.factories import make_finished_run, make_project, make_user
 
@@ -159,3 +162,96 @@ def test_a_range_is_what_slicing_gives(size, start, length):
     found = _range_of(f"bytes={start}-{start + length}", size)
     assert found is not None
     assert data[found[0] : found[1]] == data[start : start + length + 1]
+
+
+# --- who fetched what
+
+
+def test_what_is_sent_is_written_down(fetch, snapshot):
+    body(fetch())
+    body(fetch(range="bytes=100-"))
+    body(fetch("README.md"))
+
+    assert [(d.export, d.file, d.start) for d in Download.objects.order_by("id")] == [
+        (str(snapshot), "cotmed.jsonl", 0), (str(snapshot), "cotmed.jsonl", 100), (str(snapshot), "README.md", 0),
+    ]  # fmt: skip
+    assert len({d.by_id for d in Download.objects.all()}) == 1
+
+
+def test_what_is_not_sent_is_not(client, fetch, snapshot):
+    etag = client.head(reverse("export_file", args=(snapshot.pk, "cotmed.jsonl")))["ETag"]
+    fetch(**{"if-none-match": etag})
+    fetch(range="bytes=999999999-")
+    fetch("nothing")
+
+    assert not Download.objects.exists()
+
+
+def test_the_api_writes_it_down_too(client, fetch, snapshot):
+    body(client.get(reverse("api-1:export_file", args=(snapshot.pk, "cotmed.jsonl"))))
+
+    assert Download.objects.get().file == "cotmed.jsonl"
+
+
+def test_a_discarded_candidate_leaves_the_log(fetch, snapshot):
+    body(fetch())
+    said = str(snapshot)
+
+    discard_candidate(snapshot=snapshot)
+
+    assert (Download.objects.get().export, Download.objects.get().snapshot) == (said, None)
+
+
+# --- sent by the web server
+
+
+@pytest.fixture(params=["x-accel-redirect", "x-sendfile"])
+def sendfile(request, settings):
+    settings.SENDFILE = request.param
+    return request.param
+
+
+def test_the_web_server_is_told_where_the_file_lies(sendfile, fetch, snapshot):
+    response = fetch(range="bytes=5-9")
+
+    path = folder_of(snapshot) / "cotmed.jsonl"
+    place = f"/_exports/{snapshot.folder}/cotmed.jsonl" if sendfile == "x-accel-redirect" else str(path)
+    assert response[sendfile] == place
+    assert (response.status_code, response.content) == (200, b"")
+    assert response["ETag"] == f'"{hashlib.sha256(path.read_bytes()).hexdigest()}"'
+    assert response["Content-Type"] == "application/x-ndjson"
+    assert response["Content-Disposition"] == 'attachment; filename="cotmed.jsonl"'
+    assert Download.objects.get().start == 5
+
+
+@pytest.mark.parametrize("name", ["secret", "..", "%2e%2e%2fsecret_key"])
+def test_the_web_server_is_told_of_no_other_file(sendfile, client, fetch, snapshot, name):
+    (folder_of(snapshot) / "secret").write_text("not in the manifest")
+
+    response = client.get(f"/exports/{snapshot.pk}/files/{name}")
+
+    assert response.status_code in (301, 404)
+    assert sendfile not in response
+    assert not Download.objects.exists()
+
+
+def test_who_has_it_already_is_not_sent_to_the_web_server(sendfile, fetch):
+    etag = fetch()["ETag"]
+
+    response = fetch(**{"if-none-match": etag})
+
+    assert response.status_code == 304
+    assert sendfile not in response
+
+
+@pytest.mark.parametrize("word", ["", "x-accel-redirect", "x-sendfile"])
+def test_known_ways_to_send_files_pass_the_check(settings, word):
+    settings.SENDFILE = word
+
+    assert check_sendfile() == []
+
+
+def test_an_unknown_way_stops_the_start(settings):
+    settings.SENDFILE = "x-sendmail"
+
+    assert [e.id for e in check_sendfile()] == ["exports.E002"]
