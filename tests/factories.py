@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from functools import cache
 from typing import Any
@@ -219,83 +219,108 @@ def make_judged_question(run: Run, question: Question, *, errors: int, **fields:
 
     The first path of a question with an odd error count is a contradiction: judged Correct, answer not the key.
     """
-    slots = [(g["name"], n) for g in run.config["generators"] for n in range(1, len(g["temperatures"]) + 1)]
-    wrong = LETTERS[(question.key + 1) % len(question.options)]
-    paths, labels = [], []
-    for place, (generator, sample) in enumerate(slots):
-        error = place >= len(slots) - errors
-        contradicts = place == 0 and not error and errors % 2 == 1
-        call = new_call(run, question, "generate", f"{generator}/{sample}", endpoint=generator)
-        answer = wrong if error or contradicts else question.key_letter
-        paths.append(new_path(run, question, generator=generator, sample=sample, call=call, answer=answer))
-        labels.append(Label.ERROR if error else Label.CORRECT)
-    Call.objects.bulk_create(path.call for path in paths)
-    ReasoningPath.objects.bulk_create(paths)
-    calls = Call.objects.bulk_create(new_call(run, question, "verify", f"path:{path.pk}") for path in paths)
-    judged = list(zip(paths, labels, calls, strict=True))
-    Verdict.objects.bulk_create(new_verdict(path, label=label, call=call) for path, label, call in judged)
-    PathLabel.objects.bulk_create(new_path_label(path, label=label) for path, label, _ in judged)
-    make_run_question(run, question)
-    write_down(run, question, assess_now(run, question))
+    paths = make_judged_questions(run, {question: errors})
     if fields:
         RunQuestion.objects.filter(run=run, question=question).update(**fields)
     return paths
 
 
-def keep_paths(run: Run, question: Question, paths: list[ReasoningPath], errors: int) -> None:
-    """What the later stages leave for a judged question: scores, rewritings, responses, and the paths kept."""
-    while (found := assess_now(run, question)).items:
-        for item in found.items:
-            make_output(run, question, item)
-    write_down(run, question, found)
+def make_judged_questions(run: Run, errors: Mapping[Question, int]) -> list[ReasoningPath]:
+    """The same for many, in a few statements."""
+    slots = [(g["name"], n) for g in run.config["generators"] for n in range(1, len(g["temperatures"]) + 1)]
+    paths, labels = [], []
+    for question, most in errors.items():
+        wrong = LETTERS[(question.key + 1) % len(question.options)]
+        for place, (generator, sample) in enumerate(slots):
+            error = place >= len(slots) - most
+            contradicts = place == 0 and not error and most % 2 == 1
+            call = new_call(run, question, "generate", f"{generator}/{sample}", endpoint=generator)
+            answer = wrong if error or contradicts else question.key_letter
+            paths.append(new_path(run, question, generator=generator, sample=sample, call=call, answer=answer))
+            labels.append(Label.ERROR if error else Label.CORRECT)
+    Call.objects.bulk_create(path.call for path in paths)
+    ReasoningPath.objects.bulk_create(paths)
+    judge_paths(paths, labels, "verify")
+    RunQuestion.objects.bulk_create(RunQuestion(run=run, question=q, benchmark_id=q.benchmark_id) for q in errors)
+    write_down(run, assess_now(run, errors))
+    return paths
 
 
-def assess_now(run: Run, question: Question) -> Assessment:
-    return assess(load_facts(run, [question.pk])[question.pk], policy_of(run))
+def judge_paths(paths: Sequence[ReasoningPath], labels: Sequence[Label], stage: str) -> None:
+    calls = Call.objects.bulk_create(new_call(path.run, path.question, stage, f"path:{path.pk}") for path in paths)
+    judged = list(zip(paths, labels, calls, strict=True))
+    Verdict.objects.bulk_create(new_verdict(path, label=label, call=call) for path, label, call in judged)
+    PathLabel.objects.bulk_create(new_path_label(path, label=label) for path, label, _ in judged)
 
 
-def make_output(run: Run, question: Question, item: Item) -> None:
-    path = ReasoningPath.objects.filter(pk=item.path).first()
-    if item.stage == "rank":
-        call = make_call(run, question, "rank", item.key)
-        RankScore.objects.create(run=run, path=path, score=5, justification="Weighs every option.", call=call)
-    elif item.stage == "summarise":
-        text = f"Potassium comes before insulin.\n\nAnswer: {question.key_letter}. {question.key_text}"
-        call = make_call(run, question, "summarise", item.key, endpoint="writer")
-        Response.objects.create(run=run, path=path, text=text, answer=question.key_letter, call=call)
-    else:
-        make_rewritten(
-            run, question, Origin.REFINED if item.stage == "refine" else Origin.REGENERATED, path, item.sample
-        )
+def keep_paths(run: Run, *questions: Question) -> None:
+    """What the later stages leave for judged questions: scores, rewritings, responses, and the paths kept."""
+    by_id = {question.pk: question for question in questions}
+    found = assess_now(run, questions)
+    while items := [(by_id[pk], item) for pk, assessment in found.items() for item in assessment.items]:
+        make_outputs(run, items)
+        found = assess_now(run, questions)
+    write_down(run, found)
 
 
-def make_rewritten(
-    run: Run, question: Question, origin: str, parent: ReasoningPath | None, sample: int = 1
-) -> ReasoningPath:
-    """A rewritten path that the judge found Correct."""
-    stage = "refine" if parent else "regenerate"
+def assess_now(run: Run, questions: Iterable[Question]) -> dict[int, Assessment]:
+    policy = policy_of(run)
+    return {pk: assess(facts, policy) for pk, facts in load_facts(run, [q.pk for q in questions]).items()}
+
+
+def make_outputs(run: Run, items: Sequence[tuple[Question, Item]]) -> None:
+    """Those of one round: none rests on another."""
+    paths = ReasoningPath.objects.in_bulk([item.path for _, item in items if item.path])
+    calls: list[Call] = []
+    scores, responses, rewritten = [], [], []
+
+    def call(question: Question, stage: str, item: str, **fields: Any) -> Call:
+        calls.append(new_call(run, question, stage, item, **fields))
+        return calls[-1]
+
+    for question, item in items:
+        path = paths.get(item.path or 0)
+        if item.stage == "rank":
+            asked = call(question, "rank", item.key)
+            scores.append(RankScore(run=run, path=path, score=5, justification="Weighs every option.", call=asked))
+        elif item.stage == "summarise":
+            text = f"Potassium comes before insulin.\n\nAnswer: {question.key_letter}. {question.key_text}"
+            asked = call(question, "summarise", item.key, endpoint="writer")
+            responses.append(Response(run=run, path=path, text=text, answer=question.key_letter, call=asked))
+        else:
+            asked = call(question, "refine" if path else "regenerate", "1", endpoint="writer")
+            rewritten.append(new_rewritten(run, question, path, item.sample, asked))
+    Call.objects.bulk_create(calls)
+    RankScore.objects.bulk_create(scores)
+    Response.objects.bulk_create(responses)
+    ReasoningPath.objects.bulk_create(rewritten)
+    judge_paths(rewritten, [Label.CORRECT] * len(rewritten), "reverify")
+
+
+def new_rewritten(run: Run, question: Question, parent: ReasoningPath | None, sample: int, call: Call) -> ReasoningPath:
     text = path_text(question, question.key_letter).replace(
         "Insulin would drive it into cells.", "Insulin is held below 3.3, because it drives potassium into cells."
     )
-    path = make_path(
-        run, question, origin=origin, parent=parent, text=text, temperature=0.8 if parent else None,
-        generator=parent.generator if parent else "", sample=parent.sample if parent else sample,
-        call=make_call(run, question, stage, "1", endpoint="writer"),
+    return new_path(
+        run, question, origin=Origin.REFINED if parent else Origin.REGENERATED, parent=parent, text=text,
+        temperature=0.8 if parent else None, generator=parent.generator if parent else "",
+        sample=parent.sample if parent else sample, call=call,
     )  # fmt: skip
-    make_verdict(path, call=make_call(run, question, "reverify", f"path:{path.pk}"))
-    make_path_label(path)
-    return path
 
 
-def write_down(run: Run, question: Question, found: Assessment) -> None:
-    """The question's row and its kept paths as they were assessed; counters are left alone (`count_again`)."""
-    row = dict(zip(COLUMNS, row_of(found), strict=True))
-    RunQuestion.objects.filter(run=run, question=question).update(**row)
-    Selection.objects.filter(run=run, question=question).delete()
-    for choice in found.choices:
-        Selection.objects.create(
-            run=run, question=question, slot=choice.slot, source_id=choice.source, path_id=choice.path, why=choice.why
-        )
+def write_down(run: Run, found: Mapping[int, Assessment]) -> None:
+    """The questions' rows and kept paths as they were assessed; counters are left alone (`count_again`)."""
+    rows = list(RunQuestion.objects.filter(run=run, question__in=found))
+    for row in rows:
+        for column, value in zip(COLUMNS, row_of(found[row.question_id]), strict=True):
+            setattr(row, column, value)
+    RunQuestion.objects.bulk_update(rows, COLUMNS)
+    Selection.objects.filter(run=run, question__in=found).delete()
+    Selection.objects.bulk_create(
+        Selection(run=run, question_id=pk, slot=c.slot, source_id=c.source, path_id=c.path, why=c.why)
+        for pk, assessment in found.items()
+        for c in assessment.choices
+    )
 
 
 def make_finished_run(n: int = 5, **fields: Any) -> Run:
@@ -303,10 +328,10 @@ def make_finished_run(n: int = 5, **fields: Any) -> Run:
     fields.setdefault("state", RunState.FINISHED)
     run = make_run(**fields)
     benchmarks = itertools.cycle(("medqa", "medmcqa", "pubmedqa", "mmlu"))
-    for errors in itertools.islice(itertools.cycle((0, 2, 4, 5, 7, 8, 9, 3)), n):
-        question = make_question(benchmark=next(benchmarks))
-        paths = make_judged_question(run, question, errors=errors)
-        keep_paths(run, question, paths, errors)
+    counts = itertools.islice(itertools.cycle((0, 2, 4, 5, 7, 8, 9, 3)), n)
+    errors = {make_question(benchmark=next(benchmarks)): count for count in counts}
+    make_judged_questions(run, errors)
+    keep_paths(run, *errors)
     count_again(run)
     return run
 
@@ -345,10 +370,11 @@ def count_money_again(run: Run, totals: dict[str, int]) -> None:
     """Costs and tokens of the run's calls: into its questions, its budget and `totals`."""
     calls = Call.objects.filter(run=run)
     totals.update(money_counts(calls))
-    for row in RunQuestion.objects.filter(run=run):
-        cost = sum((c.cost for c in calls if c.question_id == row.question_id), Decimal(0))
-        RunQuestion.objects.filter(pk=row.pk).update(cost=cost)
-        totals[cost_key(row.tier)] = totals.get(cost_key(row.tier), 0) + in_e8(cost)
+    rows = list(RunQuestion.objects.filter(run=run))
+    for row in rows:
+        row.cost = sum((c.cost for c in calls if c.question_id == row.question_id), Decimal(0))
+        totals[cost_key(row.tier)] = totals.get(cost_key(row.tier), 0) + in_e8(row.cost)
+    RunQuestion.objects.bulk_update(rows, ["cost"])
     RunBudget.objects.filter(run=run).update(spent=sum((c.cost for c in calls), Decimal(0)))
 
 

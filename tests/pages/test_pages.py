@@ -82,7 +82,7 @@ def test_hostile_text_is_text_everywhere(world: World, client: Client) -> None:
     question.contexts = [{"label": HOSTILE, "text": HOSTILE}]
     question.save()
     paths = make_judged_question(world.run, question, errors=5)
-    keep_paths(world.run, question, paths, 5)
+    keep_paths(world.run, question)
     ReasoningPath.objects.filter(question=question).update(text=HOSTILE, model=HOSTILE[:100], finish_reason="<b>"[:20])
     Verdict.objects.filter(path__question=question).update(reason=HOSTILE)
     Response.objects.filter(path__question=question).update(text=HOSTILE)
@@ -116,7 +116,8 @@ def queries_for(client: Client, address: str) -> int:
 def add_questions(world: World) -> None:
     for errors in (1, 5, 9):
         question = make_question()
-        keep_paths(world.run, question, make_judged_question(world.run, question, errors=errors), errors)
+        make_judged_question(world.run, question, errors=errors)
+        keep_paths(world.run, question)
     count_again(world.run)
 
 

@@ -78,7 +78,8 @@ def test_figures_of_several_runs_are_one() -> None:
 @pytest.mark.parametrize("errors", [0, 2, 4, 6, 8, 9])
 def test_later_outputs_are_those_that_a_question_gets(errors: int) -> None:
     run, question = make_run(), make_question()
-    keep_paths(run, question, make_judged_question(run, question, errors=errors), errors)
+    make_judged_question(run, question, errors=errors)
+    keep_paths(run, question)
 
     made = Counter(Call.objects.filter(run=run).values_list("stage", flat=True))
 

@@ -76,7 +76,7 @@ def make_scene(errors: int = 4, *, summaries: bool = True, run: Run | None = Non
     question = make_question()
     paths = make_judged_question(run, question, errors=errors)
     if summaries:
-        keep_paths(run, question, paths, errors)
+        keep_paths(run, question)
     Selection.objects.filter(run=run, question=question).delete()
     PathLabel.objects.filter(run=run, question=question).delete()
     add_counters(
