@@ -10,6 +10,7 @@ from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
 
 from apps.exports.api import router as exports
+from apps.exports.certificate.api import router as certificates
 from apps.exports.inspections.api import router as inspections
 from apps.pipeline.api import router as pipeline
 from apps.pipeline.money_api import router as money
@@ -34,7 +35,7 @@ api = NinjaAPI(
     docs_decorator=role_required(CONSUMER),
 )
 REVIEW = (review, records, alike, comments, queues, agreement)
-for router in (questions, reasoning, pipeline, *REVIEW, exports, inspections, money):
+for router in (questions, reasoning, pipeline, *REVIEW, exports, inspections, certificates, money):
     api.add_router("", router)
 
 

@@ -22,6 +22,7 @@ from apps.review.queues.build import build_queue
 from apps.review.queues.flags import flag_question
 from apps.review.queues.plans import parse_plan
 from reasonmed_site.api import api
+from tests.exports.certificate_world import open_study
 from tests.factories import make_finished_run, make_project, make_user
 
 pytestmark = pytest.mark.django_db
@@ -47,6 +48,7 @@ JOINT = {
     "idempotency_key": KEY,
     "paths": [{"path": 2**62}],
 }
+CERTIFY = {"plan": {"rate": 0.2, "confidence": 0.8}}
 JUDGE = {"token": KEY, "idempotency_key": KEY, "label": "error", "reasons": ["wrong_fact"]}
 
 
@@ -84,6 +86,16 @@ MATRIX = {
     ("get", "/exports/{export_id}/files/{name}"): (None, READ),
     ("post", "/exports/{export_id}/publish"): ({"name": "reasonmed-2026.1"}, answers(CURATE, 422)),
     ("delete", "/exports/{export_id}"): (None, answers(CURATE, 204)),
+    ("post", "/exports/{export_id}/certificate-preview"): (CERTIFY, CURATE),
+    ("post", "/exports/{export_id}/certificate"): (CERTIFY, answers(CURATE, 201)),
+    ("get", "/exports/{export_id}/certificate"): (None, answers(READ, 404)),
+    ("post", "/certificates/{study_id}/close"): ({"do": "give_up"}, CURATE),
+    ("post", "/certificates/{study_id}/release"): ({}, CURATE),
+    ("post", "/certificates/{study_id}/claim"): ({}, REVIEW),
+    ("post", "/certificates/{study_id}/heartbeat"): ({}, REVIEW),
+    ("post", "/sample-records/{record_id}/judge"): ({"token": KEY, "wrong": False, "idempotency_key": KEY}, answers(REVIEW, 409)),
+    ("post", "/sample-records/{record_id}/undo"): ({"idempotency_key": KEY}, answers(REVIEW, 409)),
+    ("post", "/sample-records/{record_id}/skip"): ({"reason": "unsure"}, answers(REVIEW, 409)),
     ("get", "/runs/{run}/quality"): (None, READ),
     ("post", "/runs/{run}/quality"): ({}, answers(CURATE, 201)),
     ("get", "/runs/{run}/contamination"): (None, READ),
@@ -147,7 +159,11 @@ def ids(settings, tmp_path):
     settings.EXPORT_DIR = tmp_path / "exports"
     run = make_finished_run(2, name="sample")
     made = create_export(run=run, variants=["cotmed"], format="jsonl")
+    certified = create_export(run=run, variants=["responsemed"], format="jsonl")
     build_queued_exports()
+    certified.refresh_from_db()
+    make_user("clinician")
+    study = open_study(certified)
     path = ReasoningPath.objects.filter(run=run).first()
     queue = build_queue(run=run, name="all", plan=parse_plan({"size": 100}))
     other = RunQuestion.objects.filter(run=run).exclude(question=path.question_id).get()
@@ -155,13 +171,18 @@ def ids(settings, tmp_path):
     item = queue.items.filter(path=path).get()
     comment = add_comment(project=run.project, question=path.question, author=make_user(), text="Look.")
     queues = {"queue_id": queue.pk, "item_id": item.pk, "flag_id": flag.pk, "comment_id": comment.pk, "slot": 1}
-    return queues | {
-        "run": run.name,
-        "uid": path.question.uid,
-        "path_id": path.pk,
-        "export_id": made.pk,
-        "name": "README.md",
-    }
+    certificate = {"study_id": study.pk, "record_id": study.sample.all()[0].pk}
+    return (
+        queues
+        | certificate
+        | {
+            "run": run.name,
+            "uid": path.question.uid,
+            "path_id": path.pk,
+            "export_id": made.pk,
+            "name": "README.md",
+        }
+    )
 
 
 def person(role: str) -> Client:

@@ -6,12 +6,15 @@ from uuid import uuid4
 
 from django.urls import reverse
 
+from apps.exports.models import Snapshot, SnapshotRecord
+from apps.exports.models_certificate import Certification
 from apps.pipeline.models import PromptVersion
 from apps.questions.access import ADJUDICATOR, CLINICIAN, CONSUMER, CURATOR
 from apps.review.models import QuestionFlag, QueueItem, ReviewQueue
 from apps.review.models_records import Comment
 from apps.review.queues.build import build_queue
 from apps.review.queues.plans import parse_plan
+from tests.exports.certificate_world import make_record_row, open_study
 from tests.factories import make_run
 from tests.pages.conftest import World
 
@@ -72,7 +75,29 @@ def page_addresses(world: World) -> dict[str, str]:
         "contamination": reverse("contamination"),
         "run_contamination": reverse("run_contamination", args=(run,)),
         "exports": reverse("exports"),
+        **certificate_pages(make_study(world)),
         "export_new": reverse("export_new"),
+    }
+
+
+def make_study(world: World) -> Certification:
+    """An open one of an export of three records of `row`."""
+    n = Snapshot.objects.count() + 1
+    made = Snapshot.objects.create(
+        run=world.run, number=n, state="done", variants=["reasonmed"], records=3, format="jsonl"
+    )
+    made.manifest = {"merkle": {"root": f"{n:064}"}, "signed_by": "0" * 16, "simulated": False}
+    made.save()
+    SnapshotRecord.objects.bulk_create(make_record_row(made, n) for n in range(3))
+    return open_study(made)
+
+
+def certificate_pages(study: Certification) -> dict[str, str]:
+    return {
+        "certificate": reverse("certificate", args=(study.snapshot_id,)),
+        "certificate_new": reverse("certificate_new", args=(study.snapshot_id,)),
+        "certificate_close": reverse("certificate_close", args=(study.pk,)),
+        "certificate_work": reverse("certificate_work", args=(study.pk,)),
     }
 
 
@@ -97,6 +122,7 @@ def make_thread(world: World) -> int:
 def write_addresses(world: World) -> dict[str, tuple[str, dict[str, str]]]:
     """{name: (address, form)} of every page that writes; the forms are ones a page would refuse, so nothing changes."""
     item = QueueItem.objects.filter(queue=make_queue(world))[0]
+    study = make_study(world)
     idle = make_run(name=f"idle-{uuid4()}", state="cancelled").pk
     return {
         "run_action": (reverse("run_action", args=(idle, "start")), {}),
@@ -144,6 +170,15 @@ def write_addresses(world: World) -> dict[str, tuple[str, dict[str, str]]]:
         "run_new": (reverse("run_new"), {}),
         "run_budget": (reverse("run_budget", args=(world.run.pk,)), {"hard": "-1"}),
         "export_new": (reverse("export_new"), {}),
+        "certificate_new": (reverse("certificate_new", args=(study.snapshot_id,)), {"kind": "none"}),
+        **{
+            name: (reverse(name, args=(study.pk,)), {})
+            for name in ("certificate_close", "certificate_release", "certificate_undo", "certificate_alive")
+        },
+        **{
+            name: (reverse(name, args=(study.sample.all()[0].pk,)), {})
+            for name in ("certificate_judge", "certificate_skip")
+        },
         "inspection_order": (reverse("inspection_order"), {"kind": "contamination", "threshold": "2"}),
     }
 
@@ -171,7 +206,14 @@ ROLES_TO_READ |= {"question_flag": JUDGES}
 ROLES_TO_WRITE |= {"question_flag": JUDGES}
 ROLES_TO_READ |= dict.fromkeys(("quality", "contamination", "run_contamination"), READERS)
 ROLES_TO_WRITE |= {"inspection_order": {CURATOR}}
+ROLES_TO_READ |= {"certificate": READERS, "certificate_new": {CURATOR}, "certificate_close": {CURATOR}}
+ROLES_TO_READ |= {"certificate_work": JUDGES}
+ROLES_TO_WRITE |= {name: {CURATOR} for name in ("certificate_new", "certificate_close", "certificate_release")}
+ROLES_TO_WRITE |= dict.fromkeys(
+    ("certificate_undo", "certificate_alive", "certificate_judge", "certificate_skip"), JUDGES
+)
 ELSEWHERE = {
+    "certificate_record",
     "health",
     "health_live",
     "metrics",

@@ -7,7 +7,7 @@ from typing import Any
 from uuid import uuid4
 
 from django.contrib.auth.models import User
-from django.http import Http404, HttpRequest, HttpResponse, JsonResponse, QueryDict
+from django.http import HttpRequest, HttpResponse, JsonResponse, QueryDict
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.cache import never_cache
 from django.views.decorators.http import require_POST, require_safe
@@ -55,7 +55,7 @@ def certificate_work(request: HttpRequest, study_id: int) -> HttpResponse:
 @require_safe
 def certificate_record(request: HttpRequest, record_id: int) -> HttpResponse:
     """A record of one's own: to judge while it is open, else to revise or undo what was said."""
-    record = _record(request, record_id)
+    record = the_record(request, record_id)
     claim = get_object_or_404(SampleClaim, record=record, reviewer=_person(request))
     if claim.state in (ClaimState.SKIPPED, ClaimState.RELEASED):
         return redirect("certificate_work", record.certification_id)
@@ -66,7 +66,7 @@ def certificate_record(request: HttpRequest, record_id: int) -> HttpResponse:
 @require_POST
 def certificate_judge(request: HttpRequest, record_id: int) -> HttpResponse:
     """Saved: the next record. Not valid: 422. Changed in another window, or lost: 409, with what was sent."""
-    record, person, said = _record(request, record_id), _person(request), request.POST
+    record, person, said = the_record(request, record_id), _person(request), request.POST
     version = said.get("version", "")
     try:
         judge_record(
@@ -108,7 +108,7 @@ def certificate_undo(request: HttpRequest, study_id: int) -> HttpResponse:
         claim = saved.claim if saved else judged.order_by("-finished_at").first()
         if claim is None:
             raise CertificateRefusedError("You have judged nothing here that could be undone.")
-        record = _record(request, claim.record_id)
+        record = the_record(request, claim.record_id)
         undo_record(record=record, reviewer=person, idempotency_key=key)
     except (CertificateRefusedError, ItemLost, NotAdmitted) as error:
         return _lost(request, study, str(error))
@@ -120,7 +120,7 @@ def certificate_undo(request: HttpRequest, study_id: int) -> HttpResponse:
 @judging
 @require_POST
 def certificate_skip(request: HttpRequest, record_id: int) -> HttpResponse:
-    record = _record(request, record_id)
+    record = the_record(request, record_id)
     try:
         skip_record(record=record, reviewer=_person(request), reason=request.POST.get("reason", ""))
     except (CertificateRefusedError, ItemLost, NotAdmitted) as error:
@@ -228,14 +228,12 @@ def _lost(request: HttpRequest, study: Certification, why: str, *, status: int =
     return render(request, "exports/certificate/judge.html", context, status=status)
 
 
-def _record(request: HttpRequest, record_id: int) -> SampleRecord:
+def the_record(request: HttpRequest, record_id: int) -> SampleRecord:
     """Of the person's project, or 404."""
     found = _rows().filter(
         pk=min(record_id, 2**63 - 1), certification__snapshot__in=snapshots_of(project_of(request)).order_by()
     )
-    record: SampleRecord | None = found.first()
-    if record is None:
-        raise Http404("No such record.")
+    record: SampleRecord = get_object_or_404(found)
     return record
 
 
