@@ -180,6 +180,19 @@ class TestScan:
         assert scan_run(run) == whole
         assert len(whole.pairs) == 5
 
+    def test_a_template_asked_many_times_gives_no_crowd_of_pairs(self, monkeypatch):
+        """In a small cluster all with all; in a larger one each question is tied to it, and to an evaluation question."""
+        texts = [f"{STEM} {n}" for n in range(8)]
+        run = run_of(*[make_question(stem=text) for text in texts])
+        held = make_question(stem=f"{STEM} more", held_out=True)
+        assert scan_run(run).count("within") == 28
+        monkeypatch.setattr(scan, "ALL_WITH_ALL", 3)
+        result = scan_run(run)
+        tied = [{p.left, p.right} for p in result.pairs if p.scope == "within"]
+        assert 7 <= len(tied) < 28
+        assert set.union(*tied) == {q.pk for q in Question.objects.exclude(pk=held.pk)}
+        assert result.count("evaluation") == 8
+
     def test_nothing_to_compare(self):
         assert scan_run(make_run()).pairs == []
 

@@ -24,6 +24,7 @@ from apps.reasoning.models import Run
 PAGE = 1_000
 THRESHOLD = 0.8
 LOWEST, HIGHEST = 0.5, 1.0  # thresholds: below, the bands no longer sort anything out
+ALL_WITH_ALL = 20  # questions that hang together; of more only pairs that tie another one to them are told
 EVALUATION = Q(held_out=True) | Q(split=Split.TEST)
 
 Scope = Literal["evaluation", "within"]
@@ -180,15 +181,49 @@ def _equal(read: _Read) -> Iterator[Pair]:
 
 def _near(read: _Read, threshold: float, watch: Watch) -> Iterator[Pair]:
     groups, firsts = _groups(read)
+    held = np.array([read.evaluation[group].any() for group in groups], dtype=np.bool_)
+    open_ = np.array([(~read.evaluation[group]).any() for group in groups], dtype=np.bool_)
+    clusters = Clusters()
     for chunk in candidates(read.signatures[firsts], threshold=threshold):
-        for at in range(0, len(chunk), PAGE):
+        across = (held[chunk[:, 0]] & open_[chunk[:, 1]]) | (open_[chunk[:, 0]] & held[chunk[:, 1]])
+        wanted = [
+            (a, b) for (a, b), both in zip(chunk.tolist(), across.tolist(), strict=True) if both or clusters.wants(a, b)
+        ]
+        for at in range(0, len(wanted), PAGE):
             watch.at(len(read.ids), len(read.ids))
-            some = chunk[at : at + PAGE]
-            sets = _sets({int(read.ids[firsts[k]]) for k in some.ravel()})
-            for a, b in some.tolist():
+            some = wanted[at : at + PAGE]
+            sets = _sets({int(read.ids[firsts[k]]) for pair in some for k in pair})
+            for a, b in some:
                 found = jaccard(sets[int(read.ids[firsts[a]])], sets[int(read.ids[firsts[b]])])
                 if found >= threshold:
+                    clusters.join(a, b)
                     yield from _verified(_expanded(read, groups[a], groups[b]), read, found)
+
+
+class Clusters:
+    """What hangs together so far. All with all is told only in small clusters: a template asked a thousand times would give
+    half a million pairs that say the same."""
+
+    def __init__(self) -> None:
+        self._parent: dict[int, int] = {}
+        self._size: dict[int, int] = {}
+
+    def wants(self, a: int, b: int) -> bool:
+        """Whether the pair may tell something: it ties two clusters, or stands in a small one."""
+        root = self._root(a)
+        return root != self._root(b) or self._size.get(root, 1) <= ALL_WITH_ALL
+
+    def join(self, a: int, b: int) -> None:
+        first, other = sorted((self._root(a), self._root(b)))
+        if first != other:
+            self._parent[other] = first
+            self._size[first] = self._size.get(first, 1) + self._size.pop(other, 1)
+
+    def _root(self, row: int) -> int:
+        while (above := self._parent.get(row, row)) != row:
+            self._parent[row] = self._parent.get(above, above)
+            row = above
+        return row
 
 
 def _sets(ids: set[int]) -> dict[int, frozenset[str]]:
