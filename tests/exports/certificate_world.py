@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from uuid import uuid4
 
 from django.contrib.auth.models import User
@@ -13,9 +12,8 @@ from apps.exports.certificate.opening import open_certification
 from apps.exports.certificate.plan import parse_certificate_plan
 from apps.exports.models import ExportState, Snapshot, SnapshotRecord
 from apps.exports.models_certificate import Certification, SampleClaim
-from apps.exports.services import build_queued_exports, create_export, folder_of
-from apps.questions.models import Question
-from apps.reasoning.models import ReasoningPath, Response, Run
+from apps.exports.services import build_queued_exports, create_export
+from apps.reasoning.models import Response, Run
 from apps.review.records.content import content_hash
 from tests.exports.proof_world import ENV, KEY, make_export, save
 from tests.factories import make_finished_run, make_path, make_question, make_run
@@ -74,30 +72,7 @@ def build_again(run: Run, variants) -> Snapshot:
     made = create_export(run=run, variants=variants, format="jsonl")
     build_queued_exports()
     made.refresh_from_db()
-    if not made.held.exists():
-        keep_records(made)
     return made
-
-
-def keep_records(made: Snapshot) -> None:
-    """The rows of what it holds, from its trail."""
-    for line in (folder_of(made) / "provenance.jsonl").read_text().splitlines():
-        said = json.loads(line)
-        question = Question.objects.get(uid=said["question"])
-        path = ReasoningPath.objects.get(pk=said["path"]["id"])
-        response = Response.objects.get(pk=said["response"]["id"])
-        SnapshotRecord.objects.create(
-            snapshot=made,
-            number=said["record"],
-            question=question,
-            slot=said["slot"],
-            path=path,
-            response=response,
-            tier=said["tier"],
-            overridden=False,
-            version=1,
-            content=bytes.fromhex(content_hash(question, cot=path.text, response=response.text)),
-        )
 
 
 def open_study(snapshot: Snapshot, plan: dict | None = None, **fields) -> Certification:
