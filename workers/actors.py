@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import threading
+from typing import TYPE_CHECKING
 
 import dramatiq
 from django.db import connection
 
-from workers.batch.pump import BatchPump
 from workers.batch.wake import SLOT
 from workers.broker import QUEUE, broker
 from workers.pump import LIFE_S, Pump
 from workers.simulation import make_backend, resolve
+
+if TYPE_CHECKING:
+    from workers.batch.pump import BatchPump
 
 stopping = threading.Event()
 
@@ -21,6 +24,10 @@ def pump(lane: str, slot: int) -> None:
     try:
         mine: Pump | BatchPump
         if slot == SLOT:
+            from workers.batch.pump import (
+                BatchPump,
+            )  # it loads the openai package: a second that most workers do not need
+
             mine = BatchPump(lane, resolve, stopping.is_set)
         else:
             mine = Pump(lane, slot, make_backend, stopping.is_set)

@@ -27,7 +27,7 @@ from workers.simulation import addresses_of
 log = logging.getLogger(__name__)
 T = TypeVar("T")
 
-FLUSH_S = 1.0
+FLUSH_S = 0.5  # the next lane cannot begin before
 FLUSH_ROWS = 500
 LOW_WATER = 2  # times the calls in flight: items at hand while a flush keeps the database thread
 LIFE_S = 300.0  # then it drains and sends itself again

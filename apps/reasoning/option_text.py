@@ -20,8 +20,9 @@ def plain(text: str) -> str:
     """Text to compare by: NFKC, straight quotes and dashes, without Markdown, LaTeX or invisible marks. Keeps lines."""
     if not text.isascii():
         text = _INVISIBLE.sub("", unicodedata.normalize("NFKC", text)).translate(_FOLD)
+    text = text.replace("*", "").replace("`", "")
     if _has_marks(text):
-        text = _MARKS.sub(" ", text.replace("*", "").replace("`", ""))
+        text = _MARKS.sub(" ", text)
     return _SPACE.sub(" ", text) if _has_odd_space(text) else text
 
 
@@ -42,7 +43,8 @@ def _has_odd_space(text: str) -> bool:
 
 
 def _has_marks(text: str) -> bool:
-    return any(mark in text for mark in "*`$~{}_\\")
+    """Those that the expression looks for; asterisks alone, as most replies have them, are not worth its time."""
+    return any(mark in text for mark in "$~{}_\\")
 
 
 @dataclass(frozen=True, slots=True)
