@@ -15,7 +15,7 @@ from django.db import connection
 
 from apps.exports.rows import (
     BenchmarkRow,
-    CallRow,
+    CallKind,
     ChosenRow,
     PathRow,
     QuestionRow,
@@ -46,7 +46,7 @@ SELECT s.question_id, s.slot, s.why, l.label, l.disputed, d.decision, d.content_
   r.id, r.revision, r.answer, r.text, r.author_id, r.call_id::text, k.score, k.call_id::text
 FROM reasoning_selection s
 LEFT JOIN reasoning_reasoningpath p ON p.id = s.path_id AND p.question_id = s.question_id
-LEFT JOIN reasoning_reasoningpath o ON o.id = s.source_id AND o.question_id = s.question_id
+LEFT JOIN reasoning_reasoningpath o ON o.id = s.source_id AND o.question_id = s.question_id AND s.source_id <> s.path_id
 LEFT JOIN reasoning_pathlabel l ON l.run_id = s.run_id AND l.path_id = s.path_id
 LEFT JOIN reasoning_response r ON r.run_id = s.run_id AND r.path_id = s.path_id AND r.current
 LEFT JOIN reasoning_rankscore k ON k.run_id = s.run_id AND k.path_id = s.source_id
@@ -79,12 +79,14 @@ WITH base AS MATERIALIZED (
 ), tier AS (
   SELECT b.question_id, array_agg(v.id ORDER BY b.id, v.id) AS verdicts FROM base b JOIN verdict v ON v.path_id = b.id GROUP BY 1
 ), stages AS (
-  SELECT question_id, array_agg(DISTINCT stage) AS simulated FROM simulated WHERE id IN (SELECT call_id FROM used) GROUP BY 1
+  SELECT question_id, array_agg(stage) AS simulated
+  FROM (SELECT DISTINCT question_id, stage FROM simulated WHERE id IN (SELECT call_id FROM used)) d GROUP BY 1
 )
 SELECT question_id, tier.verdicts, stages.simulated FROM tier FULL JOIN stages USING (question_id)"""  # noqa: S608
 
 _CALLS = """
-SELECT id::text, run_id, stage, endpoint, model, prompt, simulated FROM pipeline_call WHERE id = ANY(%(calls)s::uuid[])"""
+SELECT run_id, stage, endpoint, model, prompt, simulated, string_agg(id::text, ',')
+FROM pipeline_call WHERE id = ANY(%(calls)s::uuid[]) GROUP BY 1, 2, 3, 4, 5, 6"""
 
 _SLOT = ChosenRow._fields.index("path")  # where the columns of the rows within a chosen one begin
 _SOURCE = _SLOT + len(PathRow._fields)
@@ -127,8 +129,11 @@ class Evidence:
         found = self._read(_TIER, questions=_array(question_ids), runs=_array(self._run_ids))
         return {question: TierRow(verdicts or [], stages or []) for question, verdicts, stages in found}
 
-    def calls(self, ids: Collection[str]) -> dict[str, CallRow]:
-        return {row[0]: CallRow(*row) for row in self._read(_CALLS, calls=_array(ids))}
+    def calls(self, ids: Collection[str]) -> dict[str, CallKind]:
+        found = {}
+        for *kind, made in self._read(_CALLS, calls=_array(ids)):
+            found.update(dict.fromkeys(made.split(","), CallKind(*kind)))
+        return found
 
     def _read(self, statement: str, **values: Any) -> list[Any]:
         with connection.cursor() as cursor:

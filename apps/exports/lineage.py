@@ -14,7 +14,7 @@ from django.db import connection, transaction
 from apps.exports.errors import LedgerBrokenError
 from apps.exports.evidence import Evidence
 from apps.exports.rows import (
-    CallRow,
+    CallKind,
     ChosenRow,
     PathRow,
     QuestionRow,
@@ -44,7 +44,7 @@ class Kept:
     signed_by: int | None  # who accepted it, while its content is still what they read
     chain: list[PathRow] = field(default_factory=list)  # the path, its earlier attempts (latest first), the source
     verdicts: list[VerdictRow] = field(default_factory=list)  # of the chain
-    own_calls: list[CallRow] = field(default_factory=list)  # that wrote, judged or ranked this record's texts
+    calls: dict[str, CallKind] = field(default_factory=dict)  # by id: that wrote, judged or ranked this record's texts
     simulated_stages: list[str] = field(default_factory=list)  # with a simulated call in the lineage of any path
 
 
@@ -113,9 +113,9 @@ def _attach_records(evidence: Evidence, ready: list[Asked]) -> None:
         kept.verdicts = [verdict for path in kept.chain for verdict in verdicts[path.pk]]
     calls = evidence.calls({call_id for _, kept in every for call_id in _call_ids(kept)})
     for question_id, kept in every:
-        kept.own_calls = [calls[call_id] for call_id in _call_ids(kept)]
+        kept.calls = {call_id: calls[call_id] for call_id in _call_ids(kept)}
         shared = tiers[question_id].simulated_stages if question_id in tiers else []
-        kept.simulated_stages = sorted({*shared, *(call.stage for call in kept.own_calls if call.simulated)})
+        kept.simulated_stages = sorted({*shared, *(kind.stage for kind in kept.calls.values() if kind.simulated)})
 
 
 def _keep(asked: Asked, slots: list[ChosenRow]) -> None:
@@ -131,7 +131,7 @@ def _keep(asked: Asked, slots: list[ChosenRow]) -> None:
 
 def _kept(asked: Asked, chosen: ChosenRow) -> Kept:
     """Invariant 4: what leaves was judged Correct, is not disputed or replaced, and its response states the key."""
-    path, source, response, key = chosen.path, chosen.source, chosen.response, asked.question.key_letter
+    path, response, key = chosen.path, chosen.response, asked.question.key_letter
     if path is None:
         raise LedgerBrokenError(_said(asked, f"slot {chosen.slot} keeps no path of this question"))
     if chosen.label != Label.CORRECT or chosen.disputed:
@@ -148,9 +148,9 @@ def _kept(asked: Asked, chosen: ChosenRow) -> Kept:
         slot=chosen.slot,
         why=chosen.why,
         path=path,
-        source=source if source and source.pk != path.pk else None,
+        source=chosen.source,
         response=response,
-        score=chosen.score if source else None,
+        score=chosen.score,
         signed_by=_signed_by(asked.question, chosen, path, response),
     )
 

@@ -9,15 +9,14 @@ from typing import Any
 from django.utils.crypto import salted_hmac
 
 from apps.exports.lineage import Asked, Kept
-from apps.exports.rows import CallRow, PathRow, VerdictRow
+from apps.exports.rows import CallKind, PathRow, VerdictRow
 
-Calls = Mapping[str | None, CallRow]
+Calls = Mapping[str, CallKind]
 
 
 def provenance_of(asked: Asked, kept: Kept, *, number: int) -> dict[str, Any]:
     """`number` is the record's place in each set, from 0. Ids are those of the ledger."""
-    question = asked.question
-    calls: Calls = {c.pk: c for c in kept.own_calls}
+    question, calls = asked.question, kept.calls
     return {
         "record": number,
         "question": question.uid,
@@ -40,7 +39,7 @@ def provenance_of(asked: Asked, kept: Kept, *, number: int) -> dict[str, Any]:
         "signed_off": pseudonym(kept.signed_by) if kept.signed_by else None,
         "verdicts": [_verdict(v, calls) for v in kept.verdicts],
         "tier_verdicts": asked.tier_verdicts,
-        "calls": [c.pk for c in kept.own_calls],
+        "calls": list(calls),
         "simulated": kept.simulated_stages,
     }
 
@@ -77,5 +76,4 @@ def _verdict(verdict: VerdictRow, calls: Calls) -> dict[str, Any]:
 
 
 def _call(call_id: str | None, calls: Calls) -> dict[str, Any]:
-    call = calls.get(call_id)
-    return {"call": call.pk, "prompt": call.prompt} if call else {"call": None, "prompt": None}
+    return {"call": call_id, "prompt": calls[call_id].prompt if call_id else None}

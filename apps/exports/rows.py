@@ -95,8 +95,9 @@ class VerdictRow(NamedTuple):
     call_id: str | None
 
 
-class CallRow(NamedTuple):
-    pk: str
+class CallKind(NamedTuple):
+    """What a call was made for, and with what: a run has few kinds and millions of calls."""
+
     run_id: int
     stage: str
     endpoint: str

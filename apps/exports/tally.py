@@ -6,11 +6,12 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+from django.db import connection
+
 from apps.exports.lineage import Asked, Kept
 from apps.exports.records import Variant
-from apps.exports.rows import CallRow, QuestionRow
+from apps.exports.rows import CallKind, QuestionRow
 from apps.exports.writers import FileEntry, Format
-from apps.questions.models import Question
 from apps.reasoning.models import QuestionState, Run, Tier
 from apps.review.records.signoff import SignOff, sign_offs
 
@@ -18,6 +19,10 @@ HELD_OUT = "held_out"  # why a ready question stays: it is held out and the run 
 WRITING_STAGES = ("generate", "refine", "regenerate", "summarise", "import")  # whose texts leave
 STAGES = ("import", "generate", "verify", "rank", "refine", "regenerate", "reverify", "summarise")
 NO_TERMS = "not recorded"
+_HELD_OUT = """
+SELECT q.fingerprint, q.stem_fingerprint FROM questions_question q JOIN questions_benchmark b ON b.id = q.benchmark_id
+WHERE q.held_out AND (b.project_id IS NULL OR b.project_id = %(project)s)
+  AND (q.fingerprint = ANY(%(whole)s::text[]) OR q.stem_fingerprint = ANY(%(stems)s::text[]))"""
 
 
 class Tally:
@@ -74,23 +79,31 @@ class Tally:
         self.tiers[asked.row.tier, "records"] += 1
         self.composition[asked.question.benchmark.name, asked.question.split]["records"] += 1
         origin = kept.source or kept.path
-        authors = {(c.stage, c.model, self._terms_of(c)) for c in kept.own_calls}
+        authors = {self._author(kind) for kind in kept.calls.values()}
         if origin.call_id is None:
             authors.add(("import", origin.model or origin.generator, NO_TERMS))
         self.models.update(authors)
 
     def count_overlap(self, exported: Sequence[QuestionRow]) -> None:
         """Questions that also stand in a held-out set, whole or by their stem alone (contamination)."""
-        held_out = Question.objects.visible_to(self.run.project).filter(held_out=True).order_by()
-        same = held_out.filter(fingerprint__in={q.fingerprint for q in exported}).values_list("fingerprint", flat=True)
-        stems = held_out.filter(stem_fingerprint__in={q.stem_fingerprint for q in exported})
-        exact, stem = set(same), set(stems.values_list("stem_fingerprint", flat=True))
         trained = [q for q in exported if not q.held_out]
+        with connection.cursor() as cursor:
+            cursor.execute(
+                _HELD_OUT,
+                {
+                    "project": self.run.project_id,
+                    "whole": [q.fingerprint for q in trained],
+                    "stems": [q.stem_fingerprint for q in trained],
+                },
+            )
+            found = cursor.fetchall()
+        exact, stem = {whole for whole, _ in found}, {stem for _, stem in found}
         self.overlap["exact"] += sum(q.fingerprint in exact for q in trained)
         self.overlap["same_stem"] += sum(q.stem_fingerprint in stem and q.fingerprint not in exact for q in trained)
 
-    def _terms_of(self, call: CallRow) -> str:
-        return self._terms.get((call.run_id, call.endpoint), NO_TERMS)
+    def _author(self, kind: CallKind) -> tuple[str, str, str]:
+        """(stage, model, terms of the model's output)"""
+        return kind.stage, kind.model, self._terms.get((kind.run_id, kind.endpoint), NO_TERMS)
 
     @property
     def sign_offs(self) -> list[SignOff]:

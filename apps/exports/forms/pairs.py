@@ -64,7 +64,7 @@ def pair_lines(run: Run, made: Sequence[MadePair], *, first: int) -> Iterator[di
 
 
 def _prompt_of(kept: Kept) -> str | None:
-    return next((c.prompt for c in kept.own_calls if str(c.pk) == str(kept.path.call_id)), None)
+    return kept.calls[kept.path.call_id].prompt if kept.path.call_id else None
 
 
 def _errors(run: Run, labels: Labels, page: Sequence[Asked]) -> Mapping[int, list[tuple[ReasoningPath, str]]]:
