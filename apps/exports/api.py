@@ -12,6 +12,7 @@ from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from ninja import Field, Query, Router, Schema, Status
 
+from apps.exports.config import DEFAULT, ExportConfig
 from apps.exports.downloads import send_file
 from apps.exports.errors import ExportRefusedError
 from apps.exports.models import Snapshot
@@ -72,6 +73,9 @@ class ExportIn(Schema):
     run: str = Field(max_length=100)
     variants: list[Variant] = Field(min_length=1)
     format: Format = "jsonl"
+    config: ExportConfig = Field(
+        DEFAULT, description="What it holds, and what its gates and policies do; see docs/gates.md"
+    )
 
 
 class PublishIn(Schema):
@@ -97,7 +101,9 @@ def post_export(request: HttpRequest, body: ExportIn) -> Any:
     """A worker builds it; read it again until `state` is done or failed."""
     run = run_named(request, body.run)
     try:
-        made = create_export(run=run, variants=body.variants, format=body.format, created_by=signed_in(request))
+        made = create_export(
+            run=run, variants=body.variants, format=body.format, config=body.config, created_by=signed_in(request)
+        )
     except ExportRefusedError as error:
         return Status(422, {"detail": str(error), "field": ""})
     return Status(201, made)

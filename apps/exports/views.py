@@ -15,8 +15,10 @@ from django.views.decorators.http import require_http_methods, require_safe
 from django.views.decorators.vary import vary_on_headers
 from django_htmx.http import HTMX_STOP_POLLING
 
+from apps.exports.config import DEFAULT, ExportConfig, read_config
 from apps.exports.downloads import send_file
 from apps.exports.errors import ExportRefusedError
+from apps.exports.inspections.choices import choices_of, read_choices
 from apps.exports.models import Snapshot
 from apps.exports.publishing import propose_name, refusal_to_publish
 from apps.exports.records import TITLES, VARIANTS
@@ -62,13 +64,17 @@ def export_new(request: HttpRequest) -> HttpResponse:
         if form.run and not form.problems:
             try:
                 author = request.user if isinstance(request.user, User) else None
-                made = create_export(run=form.run, variants=form.variants, format=form.format, created_by=author)
+                made = create_export(
+                    run=form.run, variants=form.variants, format=form.format, config=form.config, created_by=author
+                )
                 return redirect("export", made.pk)
             except ExportRefusedError as error:
                 form.problems["x-run"] = str(error)
-    context = {"form": form, "preview": preview_export(form.run) if form.run else None, "tiers": Tier.values}
+    context: dict[str, Any] = {"form": form, "tiers": Tier.values}
+    context["preview"] = preview_export(form.run) if form.run else None
     if request.headers.get("HX-Request"):
         return render(request, "exports/_preview.html", context)
+    context["quality"] = choices_of(form.run, form.config)
     return render(request, "exports/new.html", context, status=422 if form.problems else 200)
 
 
@@ -104,6 +110,7 @@ class _Form:
     runs: list[Run]
     variants: Sequence[str]
     format: str
+    config: ExportConfig
     problems: dict[str, str]  # id of the field → what is wrong
 
     @property
@@ -129,7 +136,12 @@ def _read_form(request: HttpRequest, data: QueryDict) -> _Form:
     if not variants and "format" not in data and request.method != "POST":
         variants = list(VARIANTS)
     format = data.get("format", "")
-    return _Form(run, runs, variants, format if format in FORMATS else FORMATS[0], {})
+    form = _Form(run, runs, variants, format if format in FORMATS else FORMATS[0], DEFAULT, {})
+    try:
+        form.config = read_config(read_choices(data))
+    except ExportRefusedError as error:
+        form.problems["x-quality"] = str(error)
+    return form
 
 
 def _titles(snapshot: Snapshot) -> str:

@@ -8,15 +8,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.management import CommandError, call_command
+from django.test import Client
+from django.urls import reverse
 
 from apps.exports.build import Limits, build_export
 from apps.exports.config import ExportConfig, read_config
 from apps.exports.errors import ExportRefusedError
 from apps.exports.gates.texts import GATES
+from apps.exports.inspections.services import make_now, order_inspection
+from apps.exports.models import Snapshot
 from apps.exports.models_checks import Inspection
 from apps.questions.models import Question
 from apps.reasoning.models import ReasoningPath, Response, Run, RunQuestion, Selection
-from tests.factories import make_finished_run, make_question
+from tests.factories import make_finished_run, make_question, make_user
 
 pytestmark = pytest.mark.django_db
 Export = Callable[..., dict[str, Any]]
@@ -151,6 +156,52 @@ def test_only_what_differs_from_warning_is_kept_of_the_choices() -> None:
         read_config({"gates": {"nonsense": "off"}})
     with pytest.raises(ExportRefusedError, match=r"gates\.loop"):
         read_config({"gates": {"loop": "sometimes"}})
+
+
+def test_the_page_shows_the_choices_and_sends_them(run: Run, client: Client) -> None:
+    client.force_login(make_user("curator"))
+    spoil(records(run)[0])
+    address = reverse("export_new")
+    first = client.get(address).content.decode()
+    assert 'name="gate-think_tag"' in first
+    assert '<details class="choices">' in first
+    make_now(order_inspection(project=run.project, kind="gates", run=run))
+    looked = client.get(address, {"run": run.name, "gate-loop": "exclude", "format": "jsonl"}).content.decode()
+    assert reverse("quality", args=(run.pk,)) in looked
+    assert '<details class="choices" open>' in looked
+    chosen = {"gate-think_tag": "exclude", "gate-loop": "off", "gate-twin": "warn", "contamination": "warn"}
+    sent = {"run": run.name, "variant": ["cotmed"], "format": "jsonl", "similarity": "0.9", **chosen}
+    assert client.post(address, sent).status_code == 302
+    made = Snapshot.objects.get()
+    assert made.config["gates"] == {"loop": "off", "think_tag": "exclude"}
+    assert made.config["contamination"] == {"policy": "warn", "within": "keep", "threshold": 0.9}
+    refused = client.post(address, sent | {"gate-loop": "<b>sometimes"})
+    assert refused.status_code == 422
+    assert "<b>sometimes" not in refused.content.decode()
+    assert client.post(address, sent | {"similarity": "0.2"}).status_code == 422
+    assert Snapshot.objects.count() == 1
+
+
+def test_the_api_takes_the_choices(run: Run, client: Client) -> None:
+    client.force_login(make_user("curator"))
+    body: dict[str, Any] = {"run": run.name, "variants": ["cotmed"], "config": {"gates": {"loop": "exclude"}}}
+    made = client.post("/api/v1/exports", body, content_type="application/json")
+    assert made.status_code == 201
+    assert Snapshot.objects.get().config["gates"] == {"loop": "exclude"}
+    body["config"] = {"gates": {"nonsense": "off"}}
+    assert client.post("/api/v1/exports", body, content_type="application/json").status_code == 422
+
+
+def test_the_command_takes_the_choices(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spoil(records(run)[0])
+    given = [run.name, "--variant", "cotmed", "--json", "--out", str(tmp_path / "made")]
+    call_command("export_dataset", *given, "--gate", "think_tag=exclude", "--near-duplicates", "warn")
+    manifest = json.loads(capsys.readouterr().out)
+    assert manifest["gates"]["left_out"] == 1
+    assert manifest["contamination"]["within"] == "warn"
+    with pytest.raises(CommandError, match=r"gates\.loop") as refused:
+        call_command("export_dataset", *given, "--gate", "loop")
+    assert refused.value.returncode == 2
 
 
 @pytest.fixture

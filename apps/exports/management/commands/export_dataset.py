@@ -5,14 +5,16 @@ from __future__ import annotations
 import json
 import sys
 from argparse import ArgumentParser
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from django.core.management.base import BaseCommand, CommandError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from apps.exports.build import build_export
+from apps.exports.config import ExportConfig, Policy, read_config
 from apps.exports.errors import ExportRefusedError, LedgerBrokenError
 from apps.exports.folder import check_target
 from apps.exports.records import VARIANTS, parse_variants
@@ -35,10 +37,24 @@ class Command(BaseCommand):
             "--out", metavar="DIR", required=True, type=Path, help="an empty or new folder, or an earlier export"
         )
         parser.add_argument("--json", action="store_true", help="print the manifest as one JSON object")
+        parser.add_argument(
+            "--gate",
+            action="append",
+            default=[],
+            metavar="GATE=SWITCH",
+            help="a quality gate: off, warn (default) or exclude",
+        )
+        for name, what in (
+            ("contamination", "in an evaluation set"),
+            ("near-duplicates", "nearly the same as an earlier one"),
+        ):
+            said = f"questions {what} (default: keep, not looked for)"
+            parser.add_argument(f"--{name}", choices=get_args(Policy), default="keep", help=said)
+        parser.add_argument("--similarity", type=float, default=0.8, help="of questions nearly the same (default 0.8)")
 
     def handle(self, *args: Any, run: str, variant: str, format: Format, out: Path, json: bool, **options: Any) -> None:
         try:
-            manifest = self.build(_run_named(run), variant, format, out)
+            manifest = self.build(_run_named(run), variant, format, out, _config(options))
         except ExportRefusedError as error:
             raise CommandError(str(error), returncode=REFUSED) from error
         except LedgerBrokenError as error:
@@ -49,7 +65,7 @@ class Command(BaseCommand):
             ) from error
         self.report(manifest, out, as_json=json)
 
-    def build(self, run: Run, variant: str, format: Format, out: Path) -> dict[str, Any]:
+    def build(self, run: Run, variant: str, format: Format, out: Path, config: ExportConfig) -> dict[str, Any]:
         check_target(out.absolute())
         total = RunQuestion.objects.filter(run=run).count()
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
@@ -60,6 +76,7 @@ class Command(BaseCommand):
                 variants=parse_variants([variant]),
                 format=format,
                 out_dir=out,
+                config=config,
                 progress=lambda done: bar.update(task, completed=done),
             )
 
@@ -74,6 +91,17 @@ class Command(BaseCommand):
         )
         for warning in manifest["warnings"]:
             self.stderr.write(f"note: {warning}")
+
+
+def _config(options: Mapping[str, Any]) -> ExportConfig:
+    """Raises ExportRefusedError."""
+    gates = dict(one.partition("=")[::2] for one in options["gate"])
+    contamination = {
+        "policy": options["contamination"],
+        "within": options["near_duplicates"],
+        "threshold": options["similarity"],
+    }
+    return read_config({"gates": gates, "contamination": contamination})
 
 
 def _run_named(name: str) -> Run:
