@@ -145,7 +145,7 @@ class ReasoningPath(models.Model):
     """One chain of thought, belonging to the run that made or imported it.
 
     `generator` is the generator's name in the run's configuration ("" for a regenerated path), `sample` is 1-based.
-    A refined path has the generator and sample of its parent.
+    A refined path has the generator and sample of its parent. One with an `author` was written by that person.
     """
 
     run = models.ForeignKey(Run, on_delete=models.PROTECT, related_name="paths")
@@ -165,6 +165,9 @@ class ReasoningPath(models.Model):
     temperature = models.FloatField(null=True)
     seed = models.BigIntegerField(null=True)
     call = models.ForeignKey("pipeline.Call", null=True, on_delete=models.PROTECT, related_name="+", db_index=False)
+    author = models.ForeignKey(
+        settings.AUTH_USER_MODEL, null=True, on_delete=models.PROTECT, related_name="+", db_index=False
+    )
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

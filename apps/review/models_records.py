@@ -18,13 +18,15 @@ class OverrideKind(models.TextChoices):
     TIER = "tier"
     CHOICE = "choice"
     RESPONSE = "response"
+    PATH = "path"
 
 
 class RecordOverride(models.Model):
-    """A person set a question's tier, chose its paths, or wrote a response. `apps.reasoning.facts` reads this table by its name.
+    """A person set a question's tier, chose its paths, or wrote a response or a path. `apps.reasoning.facts` reads this table by its name.
 
     A tier of "" and an empty list of paths give the matter back to the rules. The text of a response is a `Response`
-    of its own. One current row a kind and question; for responses, a path.
+    of its own, that of a path the next revision of a rewritten one. One current row a kind and question; for responses and
+    paths, a path.
     """
 
     run = models.ForeignKey(Run, on_delete=models.PROTECT, related_name="record_overrides", db_index=False)
@@ -54,7 +56,8 @@ class RecordOverride(models.Model):
                 name="record_override_by_kind",
                 condition=Q(kind=OverrideKind.TIER, paths=[], path__isnull=True, response__isnull=True)
                 | Q(kind=OverrideKind.CHOICE, tier="", path__isnull=True, response__isnull=True)
-                | Q(kind=OverrideKind.RESPONSE, tier="", paths=[], path__isnull=False, response__isnull=False),
+                | Q(kind=OverrideKind.RESPONSE, tier="", paths=[], path__isnull=False, response__isnull=False)
+                | Q(kind=OverrideKind.PATH, tier="", paths=[], path__isnull=False, response__isnull=True),
             ),
             models.CheckConstraint(name="record_override_has_reason", condition=~Q(reason="")),
         )

@@ -16,7 +16,7 @@ from apps.reasoning.models import Selection, Tier
 from apps.review.api import PreviewOut
 from apps.review.api_answers import REFUSED, SaidIn, WhyIn, answered, row_named
 from apps.review.models_records import Again, RecordDecision
-from apps.review.records import decisions, overrides
+from apps.review.records import decisions, overrides, rewriting
 from apps.review.records.decisions import Record, read_record
 from apps.review.records.overrides import MOST_CHARACTERS
 from apps.review.records.saving import Saved
@@ -93,6 +93,14 @@ class ResponseTarget(Schema):
 
 
 class ResponseIn(ResponseTarget, WhyIn):
+    pass
+
+
+class PathTarget(Schema):
+    text: str = Field(min_length=1, max_length=rewriting.MOST_CHARACTERS)
+
+
+class PathIn(PathTarget, WhyIn):
     pass
 
 
@@ -248,6 +256,22 @@ def post_response(request: HttpRequest, run: str, path_id: int, body: ResponseIn
     found = run_named(request, run)
     path = path_in_run(found, path_id)
     return _overridden(overrides.override_response(run=found, path=path, by=signed_in(request), **body.model_dump()))
+
+
+@router.post("/runs/{run}/paths/{path_id}/text/preview", response=PREVIEWED, summary="What a path would change")
+@answered
+def preview_path(request: HttpRequest, run: str, path_id: int, body: PathTarget) -> Any:
+    found = run_named(request, run)
+    return rewriting.preview_rewriting(run=found, path=path_in_run(found, path_id), text=body.text)
+
+
+@router.post("/runs/{run}/paths/{path_id}/text", response=OVERRIDDEN, summary="Write a kept, rewritten path")
+@answered
+def post_path(request: HttpRequest, run: str, path_id: int, body: PathIn) -> Any:
+    """The next revision; the one before stays readable. The judge reads it before it leaves."""
+    found = run_named(request, run)
+    path = path_in_run(found, path_id)
+    return _overridden(rewriting.override_path(run=found, path=path, by=signed_in(request), **body.model_dump()))
 
 
 @router.get("/runs/{run}/stale", response={200: Slice[StaleOut], 404: Problem}, summary="Questions with stale outputs")

@@ -142,6 +142,8 @@ MATRIX = {
     ("post", "/runs/{run}/questions/{uid}/choice"): ({"paths": [0], "reason": "Better."}, answers(REVIEW, 422)),
     ("post", "/runs/{run}/paths/{path_id}/response/preview"): ({"text": "No answer."}, answers(REVIEW, 422)),
     ("post", "/runs/{run}/paths/{path_id}/response"): ({"text": "No answer.", "reason": "So."}, answers(REVIEW, 422)),
+    ("post", "/runs/{run}/paths/{path_id}/text/preview"): ({"text": "A sampled path."}, answers(REVIEW, 422)),
+    ("post", "/runs/{run}/paths/{path_id}/text"): ({"text": "A sampled path.", "reason": "So."}, answers(REVIEW, 422)),
     ("get", "/runs/{run}/stale"): (None, REVIEW),
     ("get", "/runs/{run}/stale/estimate"): (None, REVIEW),
     ("post", "/runs/{run}/stale/confirm"): ({"all": True}, CURATE),

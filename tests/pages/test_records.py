@@ -10,7 +10,7 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from apps.reasoning.models import Response, RunQuestion, Selection, Verdict
+from apps.reasoning.models import ReasoningPath, Response, RunQuestion, Selection, Verdict
 from apps.review.models_records import RecordDecision, RecordOverride
 from apps.review.records.decisions import read_record
 from tests.factories import make_user
@@ -104,6 +104,24 @@ def test_a_response_is_written(world: World, signed_in: Client) -> None:
     assert "Potassium first." in text
     assert "Earlier response, revision 1" in text
     assert Response.objects.get(path=world.record.path, current=True).author == world.clinician
+
+
+def test_a_path_is_rewritten(world: World, signed_in: Client) -> None:
+    page = signed_in.get(change(world, "path") + "?slot=1").text
+    assert "Insulin is held below 3.3" in page
+    response = look_and_save(signed_in, world, "path", text=good_text(world))
+    text = plain(response.text)
+    assert "Saved" in text
+    made = ReasoningPath.objects.get(question=world.row.question, author=world.clinician)
+    assert made.text == good_text(world)
+    history = plain(
+        signed_in.get(f"{reverse('run_question', args=(world.run.pk, world.row.question.uid))}?path={made.pk}").text
+    )
+    assert f"written by {world.clinician.username}" in history
+    told = plain(signed_in.get(reverse("question_history", args=(world.run.pk, world.row.question.uid))).text)
+    assert "rewrote a kept path" in told
+    signed_in.force_login(world.curator)
+    assert "a path was rewritten" in plain(signed_in.get(reverse("stale", args=(world.run.pk,))).text)
 
 
 def test_a_record_is_returned_for_its_path(world: World, signed_in: Client) -> None:
@@ -201,7 +219,9 @@ def test_all_stale_questions_are_confirmed_at_once(world: World, client: Client)
     assert RunQuestion.objects.filter(hold=True).count() == 0
 
 
-@pytest.mark.parametrize(("name", "budget"), [("tier", 20), ("choice", 26), ("response", 26), ("exclude", 27)])
+@pytest.mark.parametrize(
+    ("name", "budget"), [("tier", 20), ("choice", 26), ("response", 26), ("path", 26), ("exclude", 27)]
+)
 def test_queries_of_a_change(world: World, signed_in: Client, name: str, budget: int) -> None:
     assert queries_for(signed_in, change(world, name) + "?slot=1") <= budget
 

@@ -12,16 +12,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apps.reasoning.ledger_check import check_run
-from apps.reasoning.models import Response, RunQuestion, Selection, Verdict
+from apps.reasoning.models import ReasoningPath, Response, RunQuestion, Selection, Verdict
 from apps.reasoning.policy.assess import assess
 from apps.reasoning.selectors import run_counters
 from apps.review import services
 from apps.review.consequences import Consequences
 from apps.review.models_records import RecordDecision, RecordOverride
-from apps.review.records import decisions, overrides
+from apps.review.records import decisions, overrides, rewriting
 from apps.review.records.decisions import read_record
 from apps.review.services import OverrideError, VersionConflict, confirm_remake
-from tests.factories import make_user
+from tests.factories import make_user, make_verdict
 from tests.reasoning.driver import judged, policy, run_to_end
 from tests.review.test_override import Scene, make_scene
 
@@ -207,6 +207,82 @@ def test_a_persons_response_mends_a_summary_that_missed_the_key(db: None) -> Non
         run=scene.run, path=record(scene).path, text=good_text(scene), reason="Missed the key.", by=scene.person
     )
     assert (scene.row().state, scene.row().records) == ("ready", 1)
+
+
+# a rewritten path
+
+
+def written(scene: Scene, *, path: ReasoningPath | None = None, **more: Any) -> Any:
+    text = f"Potassium is 3.1, so it comes first.\n\nInsulin follows.\n\n{good_text(scene)}"
+    said = {"text": text, "reason": "It skips a step.", "by": scene.person} | more
+    return rewriting.override_path(run=scene.run, path=path or record(scene).path, **said)
+
+
+def test_a_path_by_a_person_is_the_next_revision_and_judged_again(db: None, wanted: list[list[str]]) -> None:
+    scene = make_scene(5)
+    before = record(scene).path
+    text = f"Potassium first, insulin after.\n\n{good_text(scene)}"
+    shown = rewriting.preview_rewriting(run=scene.run, path=before, text=text)
+    assert as_it_is(scene)[2:5] == ("ready", "", 2)
+    saved = written(scene, text=text)
+    assert as_it_is(scene) == foreseen(shown) == (5, "medium", "waiting", "stale", 0, True)
+    assert shown.remade == {"reverify": 1}
+    made = saved.made.path
+    assert (made.revision, made.current, made.author, made.text) == (2, True, scene.person, text)
+    assert (made.origin, made.parent, made.call, made.answer) == ("refined", before.parent, None, "D")
+    before.refresh_from_db()
+    assert not before.current
+    assert check_run(scene.run) == []
+    confirm_remake(run=scene.run, question_ids=[scene.question], by=scene.person)
+    assert wanted[-1] == ["reverify"]
+    make_verdict(made, label="correct")
+    services.follow_questions(scene.run, [scene.question])
+    assert wanted[-1] == ["summarise"]
+    assert record(scene).path == made
+    assert check_run(scene.run) == []
+
+
+def test_a_path_by_a_person_that_the_judge_refuses_is_not_rewritten_by_a_model(
+    db: None, wanted: list[list[str]]
+) -> None:
+    scene = make_scene(5)
+    first = record(scene).selection.source_id
+    made = written(scene).made.path
+    confirm_remake(run=scene.run, question_ids=[scene.question], by=scene.person)
+    make_verdict(made, label="error")
+    services.follow_questions(scene.run, [scene.question])
+    assert wanted[-1] == ["refine"]
+    kept = Selection.objects.filter(run=scene.run, question=scene.question, current=True)
+    assert first not in kept.values_list("source_id", flat=True)  # the next-ranked takes its place
+
+
+def test_a_path_by_a_person_replaces_the_one_before(db: None) -> None:
+    scene = make_scene(5)
+    first = written(scene, idempotency_key=(key := uuid.uuid4())).made
+    make_verdict(first.path, label="correct")
+    services.follow_questions(scene.run, [scene.question])
+    second = written(scene, path=first.path, text=f"Shorter.\n\n{good_text(scene)}").made
+    first.refresh_from_db()
+    assert (first.current, second.replaces, second.path.revision) == (False, first, 3)
+    again = written(scene, path=first.path, idempotency_key=key)
+    assert (again.replayed, again.made) == (True, first)
+
+
+@pytest.mark.parametrize(
+    ("errors", "text", "words"),
+    [
+        (4, "{good}", "Only a rewritten path"),
+        (5, "Insulin first.\n\nAnswer: A", "answers A; the key is D"),
+        (5, "  ", "Write the path"),
+        (5, "{same}", "as it stands"),
+    ],
+)
+def test_a_path_by_a_person_that_may_not_be(db: None, errors: int, text: str, words: str) -> None:
+    scene = make_scene(errors)
+    path = record(scene).path
+    with pytest.raises(OverrideError, match=words):
+        written(scene, path=path, text=text.format(good=good_text(scene), same=path.text))
+    assert ReasoningPath.objects.filter(run=scene.run, revision=2).count() == 0
 
 
 # accept, return, exclude

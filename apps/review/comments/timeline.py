@@ -153,10 +153,19 @@ def _response(r: Response) -> Event:
 def _override(o: RecordOverride) -> Event:
     if o.kind == OverrideKind.TIER:
         title = f"set the tier to {o.tier}" if o.tier else "gave the tier back to the error count"
+    elif o.kind == OverrideKind.PATH:
+        title = "rewrote a kept path"
     else:
         title = "chose the paths to keep" if o.paths else "gave the choice back to the ranker"
     return Event(
-        o.created_at, "sort", title, o.by, o.reason, str(o.consequences.get("summary", "")), past=not o.current
+        o.created_at,
+        "sort",
+        title,
+        o.by,
+        o.reason,
+        str(o.consequences.get("summary", "")),
+        path=o.path_id,
+        past=not o.current,
     )
 
 

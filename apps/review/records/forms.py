@@ -16,7 +16,7 @@ from apps.reasoning.facts import policy_of
 from apps.reasoning.models import ReasoningPath, Tier
 from apps.review.consequences import Consequences
 from apps.review.models_records import Again, OverrideKind, RecordOverride
-from apps.review.records import decisions, overrides
+from apps.review.records import decisions, overrides, rewriting
 from apps.review.records.decisions import Record
 from apps.review.records.saving import Saved
 from apps.review.services import AXES, OverrideError
@@ -187,6 +187,29 @@ class ResponseForm(ChangeForm):
         )
 
 
+class PathForm(ChangeForm):
+    kind, title, verb, about = "path", "Rewrite the path yourself", "Save my path", ("text",)
+    lead = (
+        "Yours becomes the next revision; the one before stays readable. The judge reads it before it leaves, and its "
+        "response is written anew."
+    )
+
+    text = forms.CharField(
+        max_length=rewriting.MOST_CHARACTERS,
+        strip=False,
+        error_messages={"required": "Write the path: the reasoning that ends with the answer."},
+    )
+
+    def prepare(self) -> None:
+        self.initial["text"] = self.path.text
+
+    def preview(self) -> Consequences:
+        return rewriting.preview_rewriting(run=self.desk.run, path=self.path, text=self.cleaned_data["text"])
+
+    def save(self) -> Saved[Any]:
+        return rewriting.override_path(run=self.desk.run, path=self.path, text=self.cleaned_data["text"], **self.common)
+
+
 class ReturnForm(ChangeForm):
     kind, title, verb, about = "return", "Return this record", "Return it", ("again",)
     lead = "It does not leave before it is made again, and that waits until a curator confirms."
@@ -240,5 +263,5 @@ class WithdrawForm(ChangeForm):
 
 
 FORMS: dict[str, type[ChangeForm]] = {
-    form.kind: form for form in (TierForm, ChoiceForm, ResponseForm, ReturnForm, ExcludeForm, WithdrawForm)
+    form.kind: form for form in (TierForm, ChoiceForm, ResponseForm, PathForm, ReturnForm, ExcludeForm, WithdrawForm)
 }

@@ -120,7 +120,7 @@ def override_response(
             run=run, path=path, revision=last.revision + 1 if last else 1, text=clean, answer=answer, author=by
         )
         said = {"kind": OverrideKind.RESPONSE, "path": path, "response": made}
-        return _write(run, path.question, by, key, found, said, why)
+        return write_override(run, path.question, by, key, found, said, why)
 
     return save_change(
         RecordOverride,
@@ -166,12 +166,12 @@ def _save(
         key=key,
         expected_version=expected_version,
         check=check,
-        write=lambda found: _write(run, question, by, key, found, said, reason),
+        write=lambda found: write_override(run, question, by, key, found, said, reason),
         mine=said,
     )
 
 
-def _write(
+def write_override(
     run: Run,
     question: Question,
     by: User,
@@ -179,8 +179,12 @@ def _write(
     found: Consequences,
     said: dict[str, Any],
     reason: str,
+    *,
+    instead_of: ReasoningPath | None = None,
 ) -> RecordOverride:
-    earlier = supersede(RecordOverride, run=run, question=question, kind=said["kind"], path=said.get("path"))
+    """The row, in place of the one that stands for the same; `instead_of`: the path that said's path follows."""
+    about = instead_of or said.get("path")
+    earlier = supersede(RecordOverride, run=run, question=question, kind=said["kind"], path=about)
     return RecordOverride.objects.create(
         run=run, question=question, by=by, reason=reason, idempotency_key=key, replaces=earlier,
         consequences=found.as_json(), **said,

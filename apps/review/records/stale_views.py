@@ -55,6 +55,7 @@ CAUSES = {
     "tier": "a tier was set",
     "choice": "paths were chosen",
     "response": "a response was written",
+    "path": "a path was rewritten",
     "returned": "a record was returned",
 }
 

@@ -6,7 +6,7 @@ from apps.review.records import stale_views, views
 
 urlpatterns = [
     re_path(
-        r"^runs/(?P<run_id>\d{1,18})/questions/(?P<uid>[^/]+)/change/(?P<kind>tier|choice|response|return|exclude|withdraw)/$",
+        r"^runs/(?P<run_id>\d{1,18})/questions/(?P<uid>[^/]+)/change/(?P<kind>tier|choice|response|path|return|exclude|withdraw)/$",
         views.change,
         name="record_change",
     ),
