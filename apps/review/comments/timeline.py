@@ -164,7 +164,7 @@ def _override(o: RecordOverride) -> Event:
         o.by,
         o.reason,
         str(o.consequences.get("summary", "")),
-        path=o.path_id,
+        path_id=o.path_id,
         past=not o.current,
     )
 
