@@ -63,7 +63,7 @@ def test_a_certificate_is_planned_with_a_preview_and_drawn(curator, candidate, r
 
     study = Certification.objects.get()
     assert "<html" not in preview
-    assert f"if no more than 0 of the {study.size} records drawn are" in preview
+    assert f"if none of the {study.size} records drawn is" in preview
     assert made.url == reverse("certificate", args=(candidate.pk,))
     assert (study.plan["rate"], study.plan["confidence"]) == (0.2, 0.8)
     assert f"{study.size} records are drawn" in curator.get(made.url).content.decode()

@@ -16,7 +16,7 @@ from django.views.decorators.vary import vary_on_headers
 from django_htmx.http import HTMX_STOP_POLLING
 
 from apps.exports.certificate.claims import release_records
-from apps.exports.certificate.closing import give_up, request_certificate
+from apps.exports.certificate.closing import document_of, give_up, request_certificate
 from apps.exports.certificate.errors import CertificateRefusedError
 from apps.exports.certificate.forms import CertificateForm
 from apps.exports.certificate.misses import misses_of
@@ -66,7 +66,8 @@ def certificate(request: HttpRequest, export_id: UUID) -> HttpResponse:
     if study is not None:
         assert isinstance(request.user, User)
         context |= {"plan": plan_of(study), "plan_words": plan_words(plan_of(study), study.size)}
-        context["admitted"] = study.is_open and study.admits(request.user)
+        over = not study.is_open or standing_of(study).decided
+        context["admitted"] = not over and study.admits(request.user)
         if curator:
             context |= _live(study)
         if study.state in (CertificationState.PUBLISHED, CertificationState.ENDED):
@@ -115,11 +116,10 @@ def certificate_close(request: HttpRequest, study_id: int) -> HttpResponse:
                 raise CertificateRefusedError("Say whether to publish it or to give it up.")
             done = do(study=study, by=_author(request))
         except CertificateRefusedError as error:
-            context = {"study": study, "standing": standing_of(study), "problem": str(error)}
-            return render(request, "exports/certificate/close.html", context, status=422)
+            return render(request, "exports/certificate/close.html", _ending(study, str(error)), status=422)
         messages.success(request, DONE[done.state])
         return redirect("certificate", study.snapshot_id)
-    return render(request, "exports/certificate/close.html", {"study": study, "standing": standing_of(study)})
+    return render(request, "exports/certificate/close.html", _ending(study))
 
 
 DONE: dict[str, str] = {
@@ -143,6 +143,12 @@ def certificate_release(request: HttpRequest, study_id: int) -> HttpResponse:
 def the_study(request: HttpRequest, study_id: int) -> Certification:
     found: Certification = get_object_or_404(studies_of(request), pk=min(study_id, 2**63 - 1))
     return found
+
+
+def _ending(study: Certification, problem: str = "") -> dict[str, Any]:
+    standing = standing_of(study)
+    said = document_of(study, standing)["sentence"] if standing.decided else ""
+    return {"study": study, "standing": standing, "says": said, "problem": problem}
 
 
 def _live(study: Certification) -> dict[str, Any]:

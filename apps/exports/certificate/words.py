@@ -30,11 +30,10 @@ def plan_words(plan: CertificatePlan, size: int) -> str:
             f"Shows {shown}, once the test accepts: p0 = {percent(test.good)}, p1 = {percent(test.bad)}, "
             f"α = {percent(test.alpha)}, β = {percent(test.beta)}. At least {test.fewest:,} records, at most {size:,}."
         )
+    few, are = (f"no more than {plan.accept:,}", "are") if plan.accept else ("none", "is")
     if plan.kind == "stratified":
-        return (
-            f"Shows {shown}, and the same of each {plan.by}, if no more than {plan.accept:,} of each one’s sample are."
-        )
-    return f"Shows {shown}, if no more than {plan.accept:,} of the {size:,} records drawn are."
+        return f"Shows {shown}, and the same of each {plan.by}, if {few} of each one’s sample {are}."
+    return f"Shows {shown}, if {few} of the {size:,} records drawn {are}."
 
 
 def expected_words(found: Forecast) -> str:
