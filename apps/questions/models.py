@@ -9,7 +9,7 @@ from django.contrib.postgres.indexes import GinIndex
 from django.contrib.postgres.search import SearchVector, SearchVectorField
 from django.db import models
 from django.db.models import F, Q
-from django.db.models.functions import Cast
+from django.db.models.functions import Cast, Upper
 
 LETTERS = "ABCDEFGHIJ"
 
@@ -129,6 +129,7 @@ class Question(models.Model):
         )
         indexes = (
             models.Index(fields=("benchmark", "split", "id"), name="question_by_split"),
+            models.Index(Upper("subject"), "id", name="question_by_subject"),
             models.Index(fields=("fingerprint",), name="question_fingerprint"),
             models.Index(fields=("stem_fingerprint",), name="question_stem_fingerprint"),
             models.Index(fields=("canonical",), name="question_canonical", condition=Q(canonical__isnull=False)),

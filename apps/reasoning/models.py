@@ -138,6 +138,7 @@ class RunQuestion(models.Model):
             models.Index(fields=("run", "pattern", "question"), name="rq_pattern"),
             models.Index(fields=("run", "question"), name="rq_overridden", condition=Q(overridden=True)),
             models.Index(fields=("run", "question"), name="rq_contradiction", condition=Q(contradictions__gt=0)),
+            models.Index(fields=("run", "question"), name="rq_disputed", condition=Q(disputed=True)),
         )
 
 
@@ -195,6 +196,8 @@ class ReasoningPath(models.Model):
                 name="path_rewritten",
                 condition=Q(origin__in=(Origin.REFINED, Origin.REGENERATED)),
             ),
+            models.Index(fields=("run", "id"), name="path_cut_off", condition=Q(finish_reason="length")),
+            models.Index(fields=("run", "id"), name="path_no_answer", condition=Q(answer="")),
         )
 
     def __str__(self) -> str:

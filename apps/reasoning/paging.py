@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+from django.core.cache import cache
 from django.db.models import Model, QuerySet
 
 M = TypeVar("M", bound=Model)
 PAGE_SIZE = 50
 COUNT_CAP = 1000
+MANY_S = 60
 LARGEST_ID = 2**63 - 1
 
 
@@ -65,6 +68,18 @@ def count_capped(rows: QuerySet[Any], cap: int = COUNT_CAP) -> Capped:
     """Stops counting at the cap, so that it costs no more than a few pages."""
     found = rows.order_by().values_list("pk")[: cap + 1].count()
     return Capped(min(found, cap), found > cap)
+
+
+def count_again(rows: QuerySet[Any], cap: int = COUNT_CAP) -> Capped:
+    """Like `count_capped`; that there are more than the cap is believed for a minute instead of being counted anew."""
+    sql, params = rows.order_by().values_list("pk").query.sql_with_params()
+    key = "many:" + hashlib.sha256(f"{cap} {sql} {params!r}".encode()).hexdigest()
+    if cache.get(key):
+        return Capped(cap, capped=True)
+    found = count_capped(rows, cap)
+    if found.capped:
+        cache.set(key, True, MANY_S)
+    return found
 
 
 def _cursor(raw: str | None) -> int | None:

@@ -85,6 +85,8 @@ def search_paths(run: Run, wanted: PathFilter) -> QuerySet[PathLabel]:
         rows = _from_first_rewritten(rows, run, wanted.origin)
     if wanted.no_answer:
         rows = rows.filter(path__answer="")
+    if wanted.no_answer or wanted.truncated:  # what is so anyway, said because the indexes of rare paths begin with it
+        rows = rows.filter(path__run__in={run.pk, run.paths_run_id})
     if wanted.off_key:
         key = Substr(Value(LETTERS), F("question__key") + 1, 1)
         rows = rows.exclude(path__answer="").exclude(path__answer=key)

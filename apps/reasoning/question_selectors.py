@@ -13,7 +13,7 @@ from django.db.models import QuerySet
 from apps.questions.models import Benchmark, Project, Question, Split
 from apps.reasoning.layout import Layout
 from apps.reasoning.models import QuestionState, Run, RunQuestion, Tier
-from apps.reasoning.paging import Capped, Page, count_capped, read_page
+from apps.reasoning.paging import Capped, Page, count_again, read_page
 from apps.reasoning.words import reason_words
 
 NO_RUN = "none"  # ?run=none: all imported questions, whether or not a run has them
@@ -134,7 +134,7 @@ class Found:
 
 def find(rows: QuerySet[Any], params: Mapping[str, str], *, field: str, twins: Sequence[str] = ()) -> Found:
     """`twins` as in `read_page`."""
-    return Found(read_page(rows, params, field=field, twins=twins), count_capped(rows))
+    return Found(read_page(rows, params, field=field, twins=twins), count_again(rows))
 
 
 def named_patterns(layout: Layout) -> list[tuple[str, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 from django.test import Client
@@ -10,6 +11,7 @@ from django.urls import reverse
 from hypothesis import given
 from hypothesis import strategies as st
 
+from apps.questions.models import Question
 from apps.reasoning import paging
 from apps.reasoning.models import Label, PathLabel, ReasoningPath, RunQuestion, Verdict
 from apps.reasoning.paging import count_capped, read_page
@@ -160,6 +162,14 @@ def test_counts_stop_at_the_cap(total: int, cap: int) -> None:
 
     said = str(count_capped(Rows(), cap))  # type: ignore[arg-type]
     assert said == (f"{cap}+" if total > cap else str(total))
+
+
+def test_only_that_there_are_many_is_believed_for_a_while(django_assert_num_queries: Any) -> None:
+    rows = Question.objects.all()
+    for _ in range(3):
+        make_question()
+    with django_assert_num_queries(3):  # the second one asks nothing
+        assert [str(paging.count_again(rows, cap)) for cap in (2, 2, 3, 3)] == ["2+", "2+", "3", "3"]
 
 
 def test_no_list_counts_to_the_end(signed_in: Client, world: World, django_assert_num_queries: object) -> None:
