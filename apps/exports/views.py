@@ -18,6 +18,8 @@ from django_htmx.http import HTMX_STOP_POLLING
 from apps.exports.config import DEFAULT, ExportConfig, read_config
 from apps.exports.downloads import send_file
 from apps.exports.errors import ExportRefusedError
+from apps.exports.forms.choices import form_choices, read_forms
+from apps.exports.forms.names import FormName
 from apps.exports.inspections.choices import choices_of, read_choices
 from apps.exports.models import Snapshot
 from apps.exports.publishing import propose_name, refusal_to_publish
@@ -118,6 +120,10 @@ class _Form:
         return [(v, TITLES[v], HINTS[v], v in self.variants) for v in VARIANTS]
 
     @property
+    def forms(self) -> list[tuple[FormName, str, str, bool]]:
+        return form_choices(self.config)
+
+    @property
     def formats(self) -> list[tuple[str, str, bool]]:
         return [(f, WORDS[f], f == self.format) for f in FORMATS]
 
@@ -138,7 +144,7 @@ def _read_form(request: HttpRequest, data: QueryDict) -> _Form:
     format = data.get("format", "")
     form = _Form(run, runs, variants, format if format in FORMATS else FORMATS[0], DEFAULT, {})
     try:
-        form.config = read_config(read_choices(data))
+        form.config = read_config(read_choices(data) | read_forms(data))
     except ExportRefusedError as error:
         form.problems["x-quality"] = str(error)
     return form

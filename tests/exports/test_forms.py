@@ -6,12 +6,16 @@ import csv
 import json
 
 import pytest
+from django.core.management import call_command
+from django.urls import reverse
 
 from apps.exports.build import Limits, build_export
 from apps.exports.config import ExportConfig, read_config
 from apps.exports.errors import ExportRefusedError
+from apps.exports.forms.names import FORMS
 from apps.exports.forms.table import COLUMNS, neutral
 from apps.exports.forms.texts import Marked, make_chat, make_pair, make_steps
+from apps.exports.models import Snapshot
 from apps.exports.records import VARIANTS
 from apps.reasoning.models import Label, PathLabel, ReasoningPath, VerdictSource
 from apps.reasoning.sentences import SPLITTER_VERSION, split_sentences
@@ -271,3 +275,44 @@ def test_without_forms_nothing_further_is_written(tmp_path):
 
     assert made["forms"] == {}
     assert not any(p.name.startswith(("messages", "preferences", "steps")) for p in (tmp_path / "x").iterdir())
+
+
+# --- ordered
+
+
+@pytest.mark.django_db
+def test_forms_are_ordered_on_the_page(client):
+    run = make_finished_run(1)
+    client.force_login(make_user("curator"))
+
+    page = client.get(reverse("export_new")).content.decode()
+    sent = {"run": run.name, "variant": ["cotmed"], "format": "jsonl", "form": ["steps", "messages"]}
+    client.post(reverse("export_new"), sent | {"system_prompt": " Be careful. "})
+
+    assert all(f'name="form" value="{name}"' in page for name in FORMS)
+    config = Snapshot.objects.get().config
+    assert (config["forms"], config["system_prompt"]) == (["messages", "steps"], "Be careful.")
+
+
+@pytest.mark.django_db
+def test_a_form_that_is_none_is_refused_in_words_on_the_page(client):
+    run = make_finished_run(1)
+    client.force_login(make_user("curator"))
+
+    sent = {"run": run.name, "variant": ["cotmed"], "format": "jsonl", "form": ["parchment"]}
+    response = client.post(reverse("export_new"), sent)
+
+    assert (response.status_code, Snapshot.objects.count()) == (422, 0)
+
+
+@pytest.mark.django_db
+def test_forms_are_ordered_by_the_command(tmp_path, capsys):
+    run = make_finished_run(3)
+
+    call_command(
+        "export_dataset", run.name, "--form", "messages", "--form", "csv", "--system-prompt", "Be careful.",
+        "--out", str(tmp_path / "x"),
+    )  # fmt: skip
+
+    assert lines_of(tmp_path / "x" / "messages.jsonl")[0]["messages"][0]["content"] == "Be careful."
+    assert (tmp_path / "x" / "records.csv").exists()

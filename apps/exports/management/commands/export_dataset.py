@@ -17,6 +17,7 @@ from apps.exports.build import build_export
 from apps.exports.config import ExportConfig, Policy, read_config
 from apps.exports.errors import ExportRefusedError, LedgerBrokenError
 from apps.exports.folder import check_target
+from apps.exports.forms.names import FORMS
 from apps.exports.records import VARIANTS, parse_variants
 from apps.exports.writers import FORMATS, Format
 from apps.questions.access import default_project
@@ -37,6 +38,10 @@ class Command(BaseCommand):
             "--out", metavar="DIR", required=True, type=Path, help="an empty or new folder, or an earlier export"
         )
         parser.add_argument("--json", action="store_true", help="print the manifest as one JSON object")
+        parser.add_argument(
+            "--form", action="append", default=[], choices=FORMS, help="further files beside the sets; may be repeated"
+        )
+        parser.add_argument("--system-prompt", default="", metavar="TEXT", help="first turn of the form messages")
         parser.add_argument(
             "--gate",
             action="append",
@@ -101,7 +106,8 @@ def _config(options: Mapping[str, Any]) -> ExportConfig:
         "within": options["near_duplicates"],
         "threshold": options["similarity"],
     }
-    return read_config({"gates": gates, "contamination": contamination})
+    further = {"forms": options["form"], "system_prompt": options["system_prompt"]}
+    return read_config({"gates": gates, "contamination": contamination, **further})
 
 
 def _run_named(name: str) -> Run:
