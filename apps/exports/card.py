@@ -7,6 +7,7 @@ from typing import Any
 
 from apps.exports.forms.citation import METHOD, METHOD_URL, cite_as, yaml_text
 from apps.exports.forms.sets import sets_of
+from apps.exports.inspections.card import contamination_part, gates_part
 from apps.exports.records import TITLES
 from apps.reasoning.words import reason_words
 
@@ -37,6 +38,7 @@ def dataset_card(manifest: Mapping[str, Any], licences: Mapping[str, str]) -> st
     """`manifest` is complete but for its `card` and `extras`; `licences` maps a benchmark's name to its licence."""
     parts = [_front_matter(manifest), f"# {_cell(manifest['run'])}\n", *_notices(manifest)]
     parts += [_sets(manifest), _composition(manifest), _tiers(manifest), _quality(manifest["quality"])]
+    parts += [gates_part(manifest), contamination_part(manifest)]
     parts += [_models(manifest), _sources(licences), _limitations(manifest), _citation(manifest)]
     parts += [_checking(manifest), _tracing(manifest)]
     return "\n".join(parts)

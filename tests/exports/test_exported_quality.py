@@ -103,6 +103,9 @@ def test_one_record_of_a_question_is_left_out(run: Run, export: Export, tmp_path
     trail = [json.loads(line) for line in (tmp_path / "out" / "provenance.jsonl").read_text().splitlines()]
     assert (two.question.uid, 2) not in {(line["question"], line["slot"]) for line in trail}
     assert (two.question.uid, 1) in {(line["question"], line["slot"]) for line in trail}
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "| `think_tag` | thinking tags left over | 1 | left out |" in card
+    assert "Near-duplicates in evaluation sets were not looked for" in card
 
 
 def test_a_question_whose_records_all_stay_behind_stays_behind(run: Run, export: Export) -> None:
@@ -250,13 +253,16 @@ def test_questions_in_evaluation_sets_are_kept_told_of_or_left_out(
     assert closer["excluded"] == {"contaminated": 1}
 
 
-def test_sets_that_are_not_in_the_database_are_told_of(run: Run, export: Export) -> None:
+def test_sets_that_are_not_in_the_database_are_told_of(run: Run, export: Export, tmp_path: Path) -> None:
     """Else nothing found would read as clean."""
     own_stems(run)
     manifest = export(contamination={"policy": "exclude"})
     assert manifest["contamination"]["not_compared"][:2] == ["MedQA test", "MedMCQA validation"]
     assert len(manifest["contamination"]["not_compared"]) == 9
     assert any(warning.startswith("contamination is not known for MedQA test, ") for warning in manifest["warnings"])
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "**Not known** for MedQA test, MedMCQA validation" in card
+    assert "Compared with none of the nine evaluation sets" in card
 
 
 def test_an_imported_evaluation_set_makes_a_kept_inspection_stale(
