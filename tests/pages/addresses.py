@@ -153,6 +153,10 @@ def write_addresses(world: World) -> dict[str, tuple[str, dict[str, str]]]:
         "settle_flag": (reverse("settle_flag", args=(make_flag(world).pk,)), {}),
         "settle_path": (reverse("settle_path", args=(world.run.pk, world.path.pk)), {}),
         "question_flag": (reverse("question_flag", args=(world.run.pk, world.row.question.uid)), {}),
+        "question_flag_withdraw": (
+            reverse("question_flag_withdraw", args=(world.run.pk, world.row.question.uid, make_flag(world).pk)),
+            {},
+        ),
         "review_start": (reverse("review_start"), {}),
         "practice_judge": (reverse("practice_judge", args=(1,)), {}),
         "practice_next": (reverse("practice_next", args=(1,)), {}),
@@ -203,7 +207,7 @@ ROLES_TO_WRITE |= dict.fromkeys(("practice_judge", "practice_next", "practice_sk
 ROLES_TO_READ |= {name: {ADJUDICATOR} for name in ("settle", "settle_flags", "settle_flag", "settle_path")}
 ROLES_TO_WRITE |= {name: {ADJUDICATOR} for name in ("settle_flag", "settle_path")}
 ROLES_TO_READ |= {"question_flag": JUDGES}
-ROLES_TO_WRITE |= {"question_flag": JUDGES}
+ROLES_TO_WRITE |= {"question_flag": JUDGES, "question_flag_withdraw": JUDGES}
 ROLES_TO_READ |= dict.fromkeys(("quality", "contamination", "run_contamination"), READERS)
 ROLES_TO_WRITE |= {"inspection_order": {CURATOR}}
 ROLES_TO_READ |= {"certificate": READERS, "certificate_new": {CURATOR}, "certificate_close": {CURATOR}}

@@ -121,7 +121,7 @@ def test_a_path_is_rewritten(world: World, signed_in: Client) -> None:
     told = plain(signed_in.get(reverse("question_history", args=(world.run.pk, world.row.question.uid))).text)
     assert "rewrote a kept path" in told
     signed_in.force_login(world.curator)
-    assert "a path was rewritten" in plain(signed_in.get(reverse("stale", args=(world.run.pk,))).text)
+    assert "A path was rewritten" in plain(signed_in.get(reverse("stale", args=(world.run.pk,))).text)
 
 
 def test_a_record_is_returned_for_its_path(world: World, signed_in: Client) -> None:

@@ -227,6 +227,24 @@ def test_a_question_is_flagged_outside_a_queue_and_comes_back_when_revoked(clien
     assert "No, it is wrong." in late.text
 
 
+def test_a_flag_is_taken_back_where_it_was_raised(client: Client) -> None:
+    scene = make_scene(4)
+    client.force_login(scene.person)
+    raise_flag(scene, client)
+    page = reverse("question_flag", args=(scene.run.pk, scene.row().question.uid))
+    back = reverse(
+        "question_flag_withdraw", args=(scene.run.pk, scene.row().question.uid, QuestionFlag.objects.get().pk)
+    )
+    assert f'action="{back}"' in client.get(page).text
+    other = Client()
+    other.force_login(make_user())
+    assert back not in other.get(page).text
+    assert "an adjudicator may revoke it" in plain(other.post(back, follow=True).text)
+    assert scene.row().reason == "question_invalid"
+    assert "Your flag is taken back." in client.post(back, follow=True).text
+    assert (scene.row().state, scene.row().records) == ("ready", 2)
+
+
 def test_an_upheld_flag_keeps_the_question_out(client: Client) -> None:
     scene = make_scene(4)
     client.force_login(scene.person)

@@ -13,7 +13,7 @@ from apps.reasoning.selectors import run_counters
 from apps.review.models import Claim, QuestionFlag, QueueItem
 from apps.review.queues.adjudication import adjudicate, disputed_paths
 from apps.review.queues.errors import ItemLost, NotAdmitted, QueueError
-from apps.review.queues.flags import flag_question, resolve_flag
+from apps.review.queues.flags import flag_question, resolve_flag, withdraw_flag
 from apps.review.queues.judging import undo_item
 from apps.review.queues.said import Said
 from apps.review.services import OverrideError, VersionConflict, confirm_remake, override_verdict
@@ -88,6 +88,28 @@ def test_an_upheld_flag_keeps_the_question_out_and_one_of_two_is_enough():
     for role in ("clinician", "curator"):
         with pytest.raises(NotAdmitted):
             resolve_flag(flag=flags[1], by=make_user(role), uphold=True)
+
+
+def test_who_raised_a_flag_takes_it_back_while_it_is_open():
+    run = make_true_run(1)
+    row = RunQuestion.objects.get(run=run)
+    raised = {"question": row.question, "project": run.project, "kind": "ambiguous"}
+    person, other, adjudicator = make_user(), make_user(), make_user("adjudicator")
+    mine, theirs = (flag_question(**raised, reviewer=who) for who in (person, other))
+    with pytest.raises(NotAdmitted, match="Only who raised"):
+        withdraw_flag(flag=theirs, by=person)
+    withdraw_flag(flag=mine, by=person)
+    row.refresh_from_db()
+    assert row.reason == "question_invalid"  # the other one stands
+    withdraw_flag(flag=theirs, by=other)
+    row.refresh_from_db()
+    assert row.state == "ready"
+    assert withdraw_flag(flag=mine, by=person).resolution == "Taken back by who raised it."  # the same again
+    upheld = flag_question(**raised, reviewer=person)
+    resolve_flag(flag=upheld, by=adjudicator, uphold=True)
+    with pytest.raises(QueueError, match="settled already"):
+        withdraw_flag(flag=upheld, by=person)
+    assert check_run(run) == []
 
 
 def test_the_same_flag_again_is_the_one_that_is_there():

@@ -68,10 +68,27 @@ def resolve_flag(*, flag: QuestionFlag, by: User, uphold: bool, why: str = "") -
         raise NotAdmitted("Only an adjudicator settles flags.")
     if not uphold and not why.strip():
         raise QueueError("Say why the question is sound: it is kept with the flag.", field="why")
+    return _resolve(flag, by, FlagState.UPHELD if uphold else FlagState.REVOKED, why)
+
+
+def withdraw_flag(*, flag: QuestionFlag, by: User) -> QuestionFlag:
+    """Whoever raised it takes it back, as long as nobody settled it: as an adjudicator's revoking. The same again: the same.
+
+    Raises NotAdmitted for others, QueueError when someone settled it already.
+    """
+    if flag.reviewer_id != by.pk:
+        raise NotAdmitted("Only who raised a flag takes it back; an adjudicator may revoke it.")
+    flag.refresh_from_db()
+    if (flag.state, flag.resolved_by_id) == (FlagState.REVOKED, by.pk):
+        return flag
+    return _resolve(flag, by, FlagState.REVOKED, "Taken back by who raised it.")
+
+
+def _resolve(flag: QuestionFlag, by: User, state: FlagState, why: str) -> QuestionFlag:
     with transaction.atomic():
         runs = _lock(flag.question, flag.project)
         changed = QuestionFlag.objects.filter(pk=flag.pk, state=FlagState.OPEN).update(
-            state=FlagState.UPHELD if uphold else FlagState.REVOKED,
+            state=state,
             resolved_at=timezone.now(),
             resolved_by=by,
             resolution=clean_text(why)[:LONGEST_COMMENT],

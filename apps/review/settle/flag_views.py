@@ -6,7 +6,7 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.views.decorators.cache import never_cache
-from django.views.decorators.http import require_http_methods, require_safe
+from django.views.decorators.http import require_http_methods, require_POST, require_safe
 
 from apps.questions.access import ADJUDICATOR, CLINICIAN, CURATOR, project_of, role_required
 from apps.questions.models import Project, Question
@@ -14,8 +14,8 @@ from apps.reasoning.models import RunQuestion
 from apps.reasoning.paging import count_capped, read_page
 from apps.reasoning.text import split_stem
 from apps.review.models import FlagState, QuestionFlag
-from apps.review.queues.errors import QueueError
-from apps.review.queues.flags import flag_question, resolve_flag
+from apps.review.queues.errors import NotAdmitted, QueueError
+from apps.review.queues.flags import flag_question, resolve_flag, withdraw_flag
 from apps.review.settle.effects import foresee_flag, foresee_revoking
 from apps.review.settle.forms import QuestionFlagForm, ResolveForm
 from apps.review.settle.selectors import MOST_COUNTED, name_of, open_flags
@@ -103,6 +103,21 @@ def flag_question_page(request: HttpRequest, run_id: int, uid: str) -> HttpRespo
         "raised": [(who, one) for who, one in raised(row.question, project) if one.state != FlagState.REVOKED],
     }
     return render(request, "review/settle_question.html", context, status=status)
+
+
+@judging
+@require_POST
+def withdraw(request: HttpRequest, run_id: int, uid: str, flag_id: int) -> HttpResponse:
+    """Take one's own flag back while it is open; the question is back unless another flag stands."""
+    rows = QuestionFlag.objects.filter(question__uid=uid, project=project_of(request))
+    one = get_object_or_404(rows, pk=min(flag_id, 2**63 - 1))
+    try:
+        withdraw_flag(flag=one, by=the_person(request))
+    except (QueueError, NotAdmitted) as error:
+        messages.error(request, str(error))
+    else:
+        messages.success(request, "Your flag is taken back.")
+    return redirect("question_flag", run_id, uid)
 
 
 def raised(question: Question, project: Project) -> list[tuple[str, QuestionFlag]]:
