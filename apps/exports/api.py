@@ -16,6 +16,7 @@ from apps.exports.config import DEFAULT, ExportConfig
 from apps.exports.downloads import send_file
 from apps.exports.errors import ExportRefusedError
 from apps.exports.models import Snapshot
+from apps.exports.preview import preview_export
 from apps.exports.publishing import discard_candidate, publish_snapshot
 from apps.exports.records import Variant
 from apps.exports.selectors import files_of, snapshots_before, snapshots_of
@@ -24,6 +25,7 @@ from apps.exports.writers import Format
 from apps.questions.access import project_of
 from apps.questions.api_access import PageSize, Problem, Slice, curating, reading, signed_in
 from apps.reasoning.api import run_named
+from apps.reasoning.models import Tier
 
 router = Router(tags=["exports"], auth=reading)
 
@@ -43,6 +45,9 @@ class ExportOut(Schema):
     state: str = Field(description="queued, building, done or failed")
     variants: list[str]
     format: str
+    choices: dict[str, Any] = Field(
+        alias="config", description="What was asked for beyond that; {} before there were any"
+    )
     records: int = Field(description="In each set")
     questions: int
     done_questions: int
@@ -78,6 +83,31 @@ class ExportIn(Schema):
     )
 
 
+class LeftOutOut(Schema):
+    state: str = Field(description="excluded or waiting")
+    reason: str
+    questions: int
+
+
+class BenchmarkOut(Schema):
+    benchmark: str
+    questions: int
+    exported: int
+    records: int
+    tiers: dict[str, int] = Field(description="Questions exported")
+
+
+class PreviewOut(Schema):
+    questions: int = Field(description="Of the run: exported and left out together")
+    exported: int
+    left_out: list[LeftOutOut]
+    records: int = Field(description="In each set")
+    records_left_out: dict[str, int] = Field(description="Of exported questions, by reason")
+    by_benchmark: list[BenchmarkOut]
+    refusal: str = Field(description="Why the export would be refused; empty where it would not")
+    more_to_come: bool = Field(description="Gates or contamination leave out more while it is built")
+
+
 class PublishIn(Schema):
     name: str = Field(max_length=200, description="As reasonmed-2026.1; never given twice in a project")
 
@@ -107,6 +137,31 @@ def post_export(request: HttpRequest, body: ExportIn) -> Any:
     except ExportRefusedError as error:
         return Status(422, {"detail": str(error), "field": ""})
     return Status(201, made)
+
+
+@router.post(
+    "/exports/preview",
+    auth=curating,
+    response={200: PreviewOut, 404: Problem},
+    summary="What an export would hold if it were built now",
+)
+def post_preview(request: HttpRequest, body: ExportIn) -> dict[str, Any]:
+    """The counts a build makes of the same ledger, but for what gates and contamination leave out. Nothing is written."""
+    preview = preview_export(run_named(request, body.run), body.config)
+    return {
+        "questions": preview.questions,
+        "exported": preview.ready,
+        "left_out": [{"state": s, "reason": r, "questions": n} for s, r, n in preview.reasons],
+        "records": preview.records,
+        "records_left_out": preview.records_left_out,
+        "by_benchmark": [
+            {"benchmark": r.benchmark, "questions": r.questions, "exported": r.ready, "records": r.records}
+            | {"tiers": {tier: r.tiers[tier] for tier in Tier.values}}
+            for r in preview.rows.values()
+        ],
+        "refusal": preview.refusal,
+        "more_to_come": preview.more_to_come,
+    }
 
 
 @router.get("/exports/{export_id}", response={200: ExportDetail, 404: Problem}, summary="One export with its manifest")

@@ -70,7 +70,7 @@ def build_export(
     Raises ExportRefusedError (the place or the signing key will not do, or people have not signed off what the run asks for),
     LedgerBrokenError (a ready question breaks a rule), ExportStoppedError, OSError.
     """
-    check_signed_off(run)
+    check_signed_off(run, config)
     key = signing_key()
     source = pages or LivePages(run, page=limits.page)
     for rounds_left in reversed(range(ROUNDS)):

@@ -48,7 +48,9 @@ def create_export(
         raise ExportRefusedError(f"{str(error).capitalize()}.") from error
     if format not in FORMATS:
         raise ExportRefusedError(f"No such format: {format}. Choose one of {', '.join(FORMATS)}.")
-    check_signed_off(run)
+    if config.sources == "held_out" and not run.allow_held_out:
+        raise ExportRefusedError(f"{run.name} does not allow held-out questions, so it has none to export.")
+    check_signed_off(run, config)
     Run.objects.select_for_update().get(pk=run.pk)  # one number each, also for two orders at once
     last = Snapshot.objects.filter(run=run).aggregate(last=Max("number"))["last"] or 0
     return Snapshot.objects.create(

@@ -15,6 +15,7 @@ from django.views.decorators.http import require_http_methods, require_safe
 from django.views.decorators.vary import vary_on_headers
 from django_htmx.http import HTMX_STOP_POLLING
 
+from apps.exports.choices import read_selection, selection_of
 from apps.exports.config import DEFAULT, ExportConfig, read_config
 from apps.exports.downloads import send_file
 from apps.exports.errors import ExportRefusedError
@@ -22,9 +23,10 @@ from apps.exports.forms.choices import form_choices, read_forms
 from apps.exports.forms.names import FormName
 from apps.exports.inspections.choices import choices_of, read_choices
 from apps.exports.models import Snapshot
+from apps.exports.preview import preview_export
 from apps.exports.publishing import propose_name, refusal_to_publish
 from apps.exports.records import TITLES, VARIANTS
-from apps.exports.selectors import files_of, preview_export, snapshots_before, snapshots_of
+from apps.exports.selectors import files_of, snapshots_before, snapshots_of
 from apps.exports.services import create_export
 from apps.exports.writers import FORMATS, WORDS
 from apps.questions.access import CONSUMER, CURATOR, has_role, project_of, role_required
@@ -73,9 +75,10 @@ def export_new(request: HttpRequest) -> HttpResponse:
             except ExportRefusedError as error:
                 form.problems["x-run"] = str(error)
     context: dict[str, Any] = {"form": form, "tiers": Tier.values}
-    context["preview"] = preview_export(form.run) if form.run else None
+    context["preview"] = preview_export(form.run, form.config) if form.run else None
     if request.headers.get("HX-Request"):
         return render(request, "exports/_preview.html", context)
+    context["selection"] = selection_of(project_of(request), form.config)
     context["quality"] = choices_of(form.run, form.config)
     return render(request, "exports/new.html", context, status=422 if form.problems else 200)
 
@@ -143,10 +146,13 @@ def _read_form(request: HttpRequest, data: QueryDict) -> _Form:
         variants = list(VARIANTS)
     format = data.get("format", "")
     form = _Form(run, runs, variants, format if format in FORMATS else FORMATS[0], DEFAULT, {})
-    try:
-        form.config = read_config(read_choices(data) | read_forms(data))
-    except ExportRefusedError as error:
-        form.problems["x-quality"] = str(error)
+    selection = read_selection(data)
+    for place, chosen in (("x-selection", selection), ("x-quality", selection | read_forms(data) | read_choices(data))):
+        try:
+            form.config = read_config(chosen)
+        except ExportRefusedError as error:
+            form.problems[place] = str(error)
+            break
     return form
 
 

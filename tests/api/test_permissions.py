@@ -82,6 +82,7 @@ MATRIX = {
     ("post", "/runs/{run}/failures/retry"): ({"all": True}, CURATE),
     ("get", "/exports"): (None, READ),
     ("post", "/exports"): ({"run": "sample", "variants": ["cotmed"]}, answers(CURATE, 201)),
+    ("post", "/exports/preview"): ({"run": "sample", "variants": ["cotmed"]}, CURATE),
     ("get", "/exports/{export_id}"): (None, READ),
     ("get", "/exports/{export_id}/files/{name}"): (None, READ),
     ("post", "/exports/{export_id}/publish"): ({"name": "reasonmed-2026.1"}, answers(CURATE, 422)),

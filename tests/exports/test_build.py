@@ -344,7 +344,8 @@ def test_memory_does_not_grow_with_the_records(tmp_path, format, monkeypatch):
     for asked in page:
         for kept in asked.kept:
             kept.path = kept.path._replace(text=kept.path.text * 20)
-    monkeypatch.setattr("apps.exports.writers.ROW_GROUP_BYTES", 50_000)
+    for held in ("BATCH_BYTES", "ROW_GROUP_BYTES"):
+        monkeypatch.setattr(f"apps.exports.writers.{held}", 50_000)
 
     def peak(pages: int) -> int:
         monkeypatch.setattr("apps.exports.journal.read_pages", lambda run, page: iter([page_again] * pages))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from apps.exports.build import build_export
 from apps.exports.errors import ExportRefusedError
 from apps.exports.models import Snapshot
-from apps.exports.selectors import preview_export
+from apps.exports.preview import preview_export
 from apps.exports.services import create_export
 from apps.pipeline.config import ConfigError, parse_config
 from apps.reasoning.models import Response, Run, RunQuestion, Selection
