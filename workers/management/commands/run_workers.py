@@ -19,6 +19,11 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--threads", type=int, default=16, help="pumps at once (default 16)")
+        parser.add_argument(
+            "--no-exports",
+            action="store_true",
+            help="leave exports to workers that share a folder with the web server, as on any other host",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         from apps.exports.certificate.signing import write_certificates
@@ -32,6 +37,8 @@ class Command(BaseCommand):
         with embedded_worker(options["threads"]):
             self.stderr.write("Worker ready.")
             while not stop.wait(1):
+                if options["no_exports"]:
+                    continue
                 close_old_connections()
                 try:
                     build_queued_exports(should_stop=stop.is_set)
