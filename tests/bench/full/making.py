@@ -5,21 +5,31 @@ Each in a process of its own and rolled back at its end, so that the database st
 
 from __future__ import annotations
 
+import json
 import multiprocessing
 import resource
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from django.db import connection, transaction
+from django.db.models import Prefetch
 
 from apps.pipeline.config import parse_config
+from apps.pipeline.path_import import import_paths
 from apps.pipeline.services import create_run
 from apps.questions.access import default_project
-from apps.reasoning.models import Run
+from apps.questions.fingerprints import fingerprint, stem_fingerprint
+from apps.questions.models import Question
+from apps.reasoning.models import Origin, ReasoningPath, Run
 from apps.review.queues.build import build_queue
 from apps.review.queues.plans import SamplingPlan, parse_plan
 from tests.bench.full.fill import RUN
+
+IMPORT = "an import of paths"
+IMPORTED = 2_000  # questions
 
 
 class RolledBack(Exception):  # noqa: N818 - the end of a measurement, not an error
@@ -28,7 +38,7 @@ class RolledBack(Exception):  # noqa: N818 - the end of a measurement, not an er
 
 def measure_making() -> list[dict[str, Any]]:
     """[{name, s, mib, note}, …]; `mib` is the most memory that the process ever held, `base` included."""
-    return [alone(name) for name in ("a new run", *QUEUES)]
+    return [alone(name) for name in ("a new run", IMPORT, *QUEUES)]
 
 
 def alone(name: str) -> dict[str, Any]:
@@ -38,7 +48,10 @@ def alone(name: str) -> dict[str, Any]:
     process = context.Process(target=_measure, args=(name, theirs))
     process.start()
     theirs.close()
-    found: dict[str, Any] = mine.recv()
+    try:
+        found: dict[str, Any] = mine.recv()
+    except EOFError:
+        raise AssertionError(f"{name}: the process ended without an answer") from None
     process.join()
     return found
 
@@ -48,8 +61,15 @@ def _measure(name: str, answer: Any) -> None:
     begun = time.perf_counter()
     note = ""
     try:
-        with transaction.atomic():
-            note = make(name)
+        with transaction.atomic(), tempfile.TemporaryDirectory() as folder:
+            if name == IMPORT:
+                source = write_paths(Path(folder) / "paths.jsonl")
+                begun = time.perf_counter()
+                note = bring_in(source)
+            else:
+                note = make(name)
+            with connection.cursor() as cursor:  # foreign keys are looked at now, not at a commit that never comes
+                cursor.execute("SET CONSTRAINTS ALL IMMEDIATE")
             seconds = time.perf_counter() - begun
             raise RolledBack
     except RolledBack:
@@ -67,6 +87,37 @@ def make(name: str) -> str:
     full = Run.objects.get(name=RUN)
     queue = build_queue(run=full, name="measured", plan=QUEUES[name](full))
     return f"{queue.size:,} items"
+
+
+def bring_in(source: Path) -> str:
+    begun = time.perf_counter()
+    found = import_paths(
+        path=source,
+        project=default_project(),
+        name="brought in",
+        generators=("a", "b", "c"),
+        temperatures=(0.7, 0.9, 1.0),
+    )
+    rate = found.paths / (time.perf_counter() - begun)
+    return f"{found.paths:,} paths, {rate:,.0f} a second before foreign keys; {source.stat().st_size / 1024**2:.0f} MiB"
+
+
+def write_paths(target: Path) -> Path:
+    """The run's first questions with their paths in the interchange form. The fill has no real fingerprints."""
+    rows = Question.objects.order_by("pk").prefetch_related(
+        Prefetch("paths", ReasoningPath.objects.filter(origin=Origin.GENERATED).order_by("pk"), to_attr="nine")
+    )
+    questions = list(rows[:IMPORTED])
+    for question in questions:
+        question.fingerprint = fingerprint(question.stem, question.options, question.contexts)
+        question.stem_fingerprint = stem_fingerprint(question.stem)
+    Question.objects.bulk_update(questions, ["fingerprint", "stem_fingerprint"], batch_size=500)
+    with target.open("w") as file:
+        for question in questions:
+            row = {"question": question.stem, "options": question.options, "answer": question.options[question.key]}
+            row |= {f"model{n // 3 + 1}_COT{n % 3 + 1}": path.raw for n, path in enumerate(question.nine)}  # type: ignore[attr-defined]
+            file.write(json.dumps(row) + "\n")
+    return target
 
 
 def _paths(run: Run) -> int:

@@ -29,6 +29,7 @@ class Timing:
     database: list[float] = field(default_factory=list)
     statements: list[int] = field(default_factory=list)
     cpu: list[float] = field(default_factory=list)
+    rows: int = 0  # of tables on the latest page
 
     @property
     def p50(self) -> float:
@@ -59,7 +60,7 @@ class Timing:
             "name": self.name, "n": len(self.total), "p50": round(self.p50, 1), "p95": round(self.p95, 1),
             "max": round(max(self.total), 1), "database": round(statistics.median(self.database), 1),
             "statements": statistics.median_high(self.statements), "cpu50": round(statistics.median(self.cpu), 1),
-            "cpu95": round(percentile(self.cpu, 95), 1),
+            "cpu95": round(percentile(self.cpu, 95), 1), "rows": self.rows,
         }  # fmt: skip
 
 
@@ -94,6 +95,7 @@ def timed(timing: Timing, send: Callable[[], Any], *expected: int) -> Any:
         timing.cpu.append(1000 * (on_cpu() - worked))
     timing.database.append(1000 * spent[0])
     timing.statements.append(int(spent[1]))
+    timing.rows = reply.content.count(b"<tr>")
     if reply.status_code not in (expected or (200,)):
         raise AssertionError(f"{timing.name}: status {reply.status_code}: {reply.content[:300]!r}")
     return reply

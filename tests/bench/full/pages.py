@@ -4,23 +4,34 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from urllib.parse import urlencode
 from uuid import uuid4
 
 from django.core.cache import cache
 from django.test import Client
 from django.urls import reverse
 
+from apps.questions.access import CLINICIAN
 from apps.reasoning.models import Label, PathLabel, ReasoningPath, Run, RunQuestion, Selection
+from apps.review.models import ReviewQueue
 from tests.bench.full.fill import RUN
 from tests.bench.full.measure import WARM, Timing, client_of, measure_page, timed
+from tests.bench.full.review import QUEUES, make_queues
 
 
 def measure_pages(only: str, requests: int) -> list[Timing]:
     """A line a page; `only`: those whose name holds it."""
     run, rng = Run.objects.get(name=RUN), random.Random(5)
     client = client_of("carla")
+    make_queues(run)
     found = [
         measure_page(name, client, addresses) for name, addresses in pages(run, rng, WARM + requests) if only in name
+    ]
+    who = {"adam": client_of("adam"), "carla": client}
+    found += [
+        measure_page(name, who[person], addresses)
+        for name, person, addresses in people_s_pages(run, WARM + requests)
+        if only in name
     ]
     if only in "agreement, computed anew":
         found.append(measure_page("agreement, computed anew", client, anew(reverse("agreement"), WARM + requests)))
@@ -71,6 +82,36 @@ def pages(run: Run, rng: random.Random, times: int) -> Iterator[tuple[str, Itera
     yield "mentions", same(reverse("mentions"))
 
 
+def people_s_pages(run: Run, times: int) -> Iterator[tuple[str, str, Iterator[str]]]:
+    """(name, who asks, addresses) of adjudication and of making and following queues."""
+
+    def same(address: str) -> Iterator[str]:
+        return iter([address] * times)
+
+    disputed = PathLabel.objects.filter(run=run, disputed=True).order_by("path_id").values_list("path_id", flat=True)
+    both = list(disputed[:times])
+    yield "adjudication: what waits", "adam", same(reverse("settle"))
+    yield "adjudication: a disagreement", "adam", iter([reverse("settle_path", args=(run.pk, path)) for path in both])
+    yield "adjudication: flags", "adam", same(reverse("settle_flags"))
+    yield "curation: queues", "carla", same(reverse("review_queues"))
+    for words, name in QUEUES.items():
+        queue = ReviewQueue.objects.get(name=name)
+        yield f"curation: progress of {words}", "carla", same(reverse("review_queue", args=(queue.pk,)))
+    yield "curation: new queue", "carla", same(reverse("review_queue_new"))
+    for name, query in PLANS.items():
+        yield f"curation: preview, {name}", "carla", same(f"{reverse('review_queue_new')}?{SETTINGS}&{query}")
+
+
+SETTINGS = urlencode(
+    {"run": RUN, "seed": 7, "overlap": 1, "gold_percent": 0, "view": "blind", "effect": "counts", "role": CLINICIAN}
+    | {"allocation": "equal", "sensitivity": 0.9, "specificity": 0.95}
+)
+PLANS = {
+    "random": "kind=random&size=200",
+    "by tier and label": "kind=stratified&by=tier&by=label&size=2000",
+    "tier flip": "kind=tier_flip&size=200",
+    "contradictions": "kind=contradictions&size=1000",
+}
 QUESTION_FILTERS = {
     "first page": "",
     "tier": "tier=medium",

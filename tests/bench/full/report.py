@@ -16,10 +16,17 @@ Measured by `make bench-full` (`python -m tests.bench.full`). It fills two datab
 {full:,} questions with nine paths each, and {small:,} questions made by the same rules. All rows are there: texts of
 realistic length, the judge's verdicts and effective labels, scores, kept paths, responses, calls, tasks, counters, money;
 `check_ledger` finds no drift in the small one (`tests/bench/test_fill.py`). Two people judged 2,000 of the paths at either size, so that what is shown of people's
-work is the same. Server time: one process, the real middleware, templates and PostgreSQL, one open connection, warm.
+work is the same. Rows: of the tables on a page, where the small size has too few to fill it (its page is then the cheaper one). Server time: one process, the real middleware, templates and PostgreSQL, one open connection, warm.
 CPU: of the process and its PostgreSQL backend together, which other work on a shared machine does not add to; × compares it.
 What misses its target is in bold. Targets: p95 of each page at most 100 ms and (search apart) at most 1.5 × its value at {small:,} questions; saving an item
 and getting the next at most 50 ms; an override at most 50 ms.
+
+"""
+LEASING = """\
+Eight processes lease 64 tasks at a time and finish them, in two transactions as a pump does, one ready task a question; as
+fast as they can, then at half of that while another process exports all three sets of the whole run. Counted: each batch adds
+to five counters of the run in its transaction. All of them and PostgreSQL share two CPUs, so the export takes what the workers
+leave. CPU: of the workers and their PostgreSQL backends, for 1,000 tasks.
 
 """
 Row = Mapping[str, Any]
@@ -49,8 +56,18 @@ def write(found: Mapping[str, Any], small: int, full: int) -> None:
     for part, title in (("review", "### Reviewing"), ("pages", "### Pages")):
         if part in a and part in b:
             parts.append(f"{title}\n\n{_timings(a[part], b[part], small, full)}")
-    if "making" in b:
-        parts.append(f"### Making runs and queues\n\n{_making(a['making'], b['making'], small, full)}")
+    if "making" in a and "making" in b:
+        parts.append(
+            f"### Making runs and queues, bringing paths in\n\n{_making(a['making'], b['making'], small, full)}"
+        )
+    if "ledger" in b:
+        parts.append(f"### Checking the ledger\n\n{_ledger(a.get('ledger', ()), b['ledger'], small, full)}")
+    if "leasing" in b:
+        parts.append(
+            f"### Leasing by eight workers\n\n{LEASING}{_leasing(a.get('leasing', ()), b['leasing'], small, full)}"
+        )
+    if "soak" in b:
+        parts.append(f"### Memory over a large run\n\n{_soak(b['soak'])}")
     after = f"{KEPT}{kept}" if kept else ""
     PAGE.write_text(before.rstrip() + "\n\n" + "\n".join(parts) + (f"\n{after}" if after else ""), encoding="utf-8")
 
@@ -58,8 +75,8 @@ def write(found: Mapping[str, Any], small: int, full: int) -> None:
 def _timings(small: Sequence[Row], full: Sequence[Row], a: int, b: int) -> str:
     """Milliseconds, and the ratio of CPU; what misses its target is in bold."""
     lines = [
-        f"| ms | p95, {a:,} | p50, {b:,} | p95, {b:,} | CPU p95, {a:,} | CPU p95, {b:,} | × | statements |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|",
+        f"| ms | p95, {a:,} | p50, {b:,} | p95, {b:,} | CPU p95, {a:,} | CPU p95, {b:,} | × | statements | rows |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     earlier = {row["name"]: row for row in small}
     for row in full:
@@ -70,9 +87,15 @@ def _timings(small: Sequence[Row], full: Sequence[Row], a: int, b: int) -> str:
         lines.append(
             f"| {row['name']} | {first['p95']} | {row['p50']} | {_bold(row['p95'], row['p95'] > most)} | {first['cpu95']} |"
             f" {_bold(row['cpu95'], row['cpu95'] > most)} | {_bold(round(ratio, 2), ratio > 1.5 and 'search' not in row['name'])} |"
-            f" {row['statements']} |"
+            f" {row['statements']} | {_rows(first, row)} |"
         )
     return "\n".join(lines) + "\n"
+
+
+def _rows(first: Row, row: Row) -> str:
+    """Of tables on the page, where the two sizes differ."""
+    a, b = first.get("rows", 0), row.get("rows", 0)
+    return "" if a == b else f"{a} / {b}"
 
 
 def limit(name: str) -> float:
@@ -101,4 +124,32 @@ def _making(small: Sequence[Row], full: Sequence[Row], a: int, b: int) -> str:
     for row in full:
         first = earlier[row["name"]]
         lines.append(f"| {row['name']} | {first['s']} | {row['s']} | {first['mib']} | {row['mib']} | {row['note']} |")
+    return "\n".join(lines) + "\n"
+
+
+def _ledger(small: Sequence[Row], full: Sequence[Row], a: int, b: int) -> str:
+    lines = ["| | questions | s | CPU s | peak MiB | |", "|---|---:|---:|---:|---:|---|"]
+    for size, rows in ((a, small), (b, full)):
+        lines += [f"| {r['name']} | {size:,} | {r['s']} | {r['cpu_s']} | {r['mib']} | {r['note']} |" for r in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _leasing(small: Sequence[Row], full: Sequence[Row], a: int, b: int) -> str:
+    lines = ["| | questions | tasks/s | p95 of a lease, ms | CPU ms | |", "|---|---:|---:|---:|---:|---|"]
+    for size, rows in ((a, small), (b, full)):
+        lines += [f"| {r['name']} | {size:,} | {r['rate']:,} | {r['p95']} | {r['cpu']:,} | {r['note']} |" for r in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _soak(rows: Sequence[Row]) -> str:
+    lines = [
+        f"A real worker (`run_pipeline`) over simulated models: {rows[0]['note']}. MiB of each process with its children, shared pages",
+        "counted once, every two seconds: the means of the three thirds of the time, and the most.",
+        "",
+        "| MiB | first third | middle | last | most | flat |",
+        "|---|---:|---:|---:|---:|---|",
+    ]
+    for r in rows:
+        flat = "yes" if r["flat"] else "**no**"
+        lines.append(f"| {r['name']} | {r['first']} | {r['middle']} | {r['last']} | {r['peak']} | {flat} |")
     return "\n".join(lines) + "\n"
