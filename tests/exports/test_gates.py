@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from apps.exports.gates.checks import check_record, find_hits
-from apps.exports.gates.loops import times_allowed
-from apps.exports.gates.texts import GATE_WORDS, GATES, Texts, Thresholds
+from apps.exports.gates.loops import loop, times_allowed
+from apps.exports.gates.texts import GATE_HINTS, GATE_WORDS, GATES, Read, Texts, Thresholds
 from apps.exports.gates.twins import Twins, digest_of
 
 PROSE = (
@@ -89,6 +89,10 @@ def test_a_finding_names_its_sentence_and_shows_it():
     assert (tag.sentence, "<think>" in tag.excerpt) == (3, True)
 
 
+def test_every_gate_has_its_words():
+    assert set(GATE_WORDS) == set(GATE_HINTS) == set(GATES)
+
+
 def test_thresholds_change_what_is_found():
     short = Texts(cot=PROSE, response=SAID, key="D", cot_answer="D", response_answer="D")
     assert [f.gate for f in check_record(short, Thresholds(cot_words=(500, 600)))] == ["too_short"]
@@ -110,6 +114,15 @@ def test_a_sentence_said_once_less_is_no_loop(words):
     for count in (times - 1, times):
         text = " ".join([*others, *[said] * count])
         assert (("loop", "cot") in found(cot=text)) == (count == times)
+
+
+@pytest.mark.parametrize(("words", "loops"), [(150, False), (300, False), (600, True)])
+def test_a_short_text_may_quote_its_question_more_than_once(words, loops):
+    """A third of its runs stood in it before, one sentence said twice."""
+    quoted = " ".join(f"quoted{n}" for n in range(words // 3 + 12))
+    rest = " ".join(f"the{n} of{n}" for n in range((words - 2 * len(quoted.split())) // 2))
+    text = f"{quoted}. {rest} {quoted}."
+    assert (loop(Read("cot", text, "D"), Texts(text, SAID, "D"), Thresholds()) is not None) == loops
 
 
 def test_spaces_do_not_hide_a_loop():

@@ -22,8 +22,9 @@ def loop(read: Read, texts: Texts, t: Thresholds) -> Hit | None:
     if found := _same_sentence(read.low, most):
         said, times = found
         return Hit("loop", read.part, f"the same sentence {times:,} times", max(0, read.low.find(said)))
-    share = _repeated_share(read.words, t.repeated_share)
-    if share > t.repeated_share:
+    allowed = share_allowed(len(read.words), t)
+    share = _repeated_share(read.words, allowed)
+    if share > allowed:
         said = f"{100 * share:.0f} % of its runs of {_RUN} words stand in it before"
         return Hit("loop", read.part, said)
     return None
@@ -32,6 +33,10 @@ def loop(read: Read, texts: Texts, t: Thresholds) -> Hit | None:
 def times_allowed(words: int, t: Thresholds) -> int:
     """From so many times on, the same sentence is a loop in a text of so many words."""
     return t.same_sentence + max(0, (words // 100).bit_length() - 1)
+
+
+def share_allowed(words: int, t: Thresholds) -> float:
+    return t.repeated_share * (2 if words < 200 else 1.5 if words < 400 else 1)
 
 
 def _same_sentence(low: str, most: int) -> tuple[str, int] | None:

@@ -25,6 +25,18 @@ GATE_WORDS: dict[Gate, str] = {
     "answer": "states another answer than the key",
     "twin": "same reasoning as an earlier record",
 }
+GATE_HINTS: dict[Gate, str] = {
+    "language": "Letters of other scripts, or too few of the words that English prose has",
+    "too_short": "Reasoning under 30 words, or a response under 5",
+    "too_long": "Reasoning over 4,000 words, or a response over 1,000",
+    "refusal": "A short text that reads as a refusal as a whole",
+    "truncated": "The model was cut off, or the text stops in mid-sentence without an answer",
+    "leaked_prompt": "Examples, headers or chat tags of a prompt",
+    "loop": "The same sentence, or the same runs of words, too often for a text of its length",
+    "think_tag": "Remnants of thinking tags",
+    "answer": "Reasoning or response states another answer than the key",
+    "twin": "The same reasoning, word for word, as an earlier record",
+}
 GATES: tuple[Gate, ...] = tuple(GATE_WORDS)
 EXCERPT = 160
 
@@ -37,7 +49,8 @@ class Thresholds:
     stop_word_share: float = 0.15  # of the words; English prose has 0.3 to 0.5
     refusal_words: int = 120  # a longer text says more than that it refuses
     same_sentence: int = 3  # times in a text under 200 words; once more for each doubling
-    repeated_share: float = 0.3  # of all runs of eight words
+    repeated_share: float = 0.3  # of all runs of eight words, in a text of 400 words and more; half as much again, and
+    # twice as much under 200: a short text quotes its question more than once without going in circles
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from typing import Any
 from django.http import QueryDict
 
 from apps.exports.config import POLICY_WORDS, ExportConfig, Policy
-from apps.exports.gates.texts import GATE_WORDS, GATES, SWITCH_WORDS, Gate, Switch
+from apps.exports.gates.texts import GATE_HINTS, GATES, SWITCH_WORDS, Gate, Switch
 from apps.exports.inspections.selectors import Latest, latest_inspection
 from apps.exports.models_checks import InspectionKind
 from apps.reasoning.models import Run
@@ -62,7 +62,7 @@ def choices_of(run: Run | None, config: ExportConfig) -> QualityChoices:
     gates = [
         GateChoice(
             gate,
-            GATE_WORDS[gate],
+            GATE_HINTS[gate],
             found[gate]["records"] if found else None,
             [(switch, words, switch == config.gates.get(gate, "warn")) for switch, words in SWITCH_WORDS.items()],
         )

@@ -13,7 +13,7 @@ from django_htmx.http import HTMX_STOP_POLLING
 
 from apps.exports.contamination.scan import HIGHEST, LOWEST, THRESHOLD
 from apps.exports.errors import ExportRefusedError
-from apps.exports.gates.texts import GATE_WORDS, GATES
+from apps.exports.gates.texts import GATE_HINTS, GATES
 from apps.exports.inspections.pairs import view_of
 from apps.exports.inspections.selectors import Latest, imported_since, latest_inspection, pairs_after
 from apps.exports.inspections.services import order_inspection
@@ -43,7 +43,7 @@ def quality(request: HttpRequest, run_id: int) -> HttpResponse:
     context: dict[str, Any] = {"run": run, "latest": latest}
     if latest.done:
         found = latest.done.result
-        context["gates"] = [(gate, GATE_WORDS[gate], found["gates"][gate]) for gate in GATES]
+        context["gates"] = [(gate, GATE_HINTS[gate], found["gates"][gate]) for gate in GATES]
         context["open"] = request.GET.get("gate") or next((g for g in GATES if found["gates"][g]["records"]), "")
     return render(request, "exports/checks/quality.html", context)
 
