@@ -154,7 +154,7 @@ def write_addresses(world: World) -> dict[str, tuple[str, dict[str, str]]]:
         "settle_path": (reverse("settle_path", args=(world.run.pk, world.path.pk)), {}),
         "question_flag": (reverse("question_flag", args=(world.run.pk, world.row.question.uid)), {}),
         "question_flag_withdraw": (
-            reverse("question_flag_withdraw", args=(world.run.pk, world.row.question.uid, make_flag(world).pk)),
+            reverse("question_flag_withdraw", args=(world.run.pk, make_flag(world).question.uid, make_flag(world).pk)),
             {},
         ),
         "review_start": (reverse("review_start"), {}),
