@@ -53,17 +53,19 @@ class Sitting:
     """One person going through a queue as the page's script does."""
 
     def __init__(self, client: Client, queue: ReviewQueue, words: str) -> None:
-        self.client, self.queue = client, queue
+        self.client, self.queue, self.at_hand = client, queue, False
         earlier = Claim.objects.filter(reviewer__username="tess", finished_at__isnull=False)
         earlier.update(finished_at=F("finished_at") - timedelta(days=1))  # nobody judges that many in a row
         names = (
             "take: work",
+            "ahead: the next item, while one judges",
             "save: judge",
+            "keep, next at hand",
+            "save + next at hand",
             "keep + next",
-            "save + next",
+            "save + next, none at hand",
             "undo",
             "item after undo",
-            "ahead: work?after",
         )
         self.timings = {name: Timing(f"{words}: {name}") for name in names}
         self.warm = {name: Timing("warm") for name in names}
@@ -90,17 +92,25 @@ class Sitting:
     def judge(self, timings: dict[str, Timing]) -> None:
         claim = self.claims(ClaimState.LIVE).order_by("claimed_at", "item__position")[0]
         item = claim.item_id
-        timed(timings["ahead: work?after"], lambda: self.client.get(f"{self.address}?after={item}", headers=FRAGMENT))
+        ahead = timings["ahead: the next item, while one judges"]
+        timed(ahead, lambda: self.client.get(f"{self.address}?after={item}", headers=FRAGMENT))
         label = "error" if item % 3 == 0 else "correct"
         form = {"label": label, "token": str(claim.token), "version": str(claim.version), "active_ms": "21000"}
         form |= {"idempotency_key": str(uuid4())} | ({"reasons": "wrong_fact"} if label == "error" else {})
         save, keep = (reverse(name, args=(item,)) for name in ("review_judge", "review_keep"))
         timed(timings["save: judge"], lambda: self.client.post(save, form, headers=FRAGMENT))
+        self.at_hand = not self.at_hand
+        if self.at_hand:  # as the page does: the next item is there already and has only to be shown
+            timed(
+                timings["keep, next at hand"], lambda: self.client.post(keep, {"has_next": "1"}, headers=FRAGMENT), 204
+            )
+            timings["save + next at hand"].add_latest(timings["save: judge"], timings["keep, next at hand"])
+            return
         reply = timed(timings["keep + next"], lambda: self.client.post(keep, headers=FRAGMENT))
         if "X-Go-To" in reply:  # the sitting is over: no next item was shown
             timings["keep + next"].drop_last()
             return
-        timings["save + next"].add_latest(timings["save: judge"], timings["keep + next"])
+        timings["save + next, none at hand"].add_latest(timings["save: judge"], timings["keep + next"])
 
     def claims(self, state: str) -> QuerySet[Claim]:
         return Claim.objects.filter(item__queue=self.queue, reviewer__username="tess", state=state)
