@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import html
+import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -12,8 +15,9 @@ from django.urls import reverse
 from apps.exports.build import Limits, build_export
 from apps.exports.config import ExportConfig
 from apps.exports.forms.snippets import snippets_of
+from apps.exports.models_downloads import Download
 from apps.exports.records import VARIANTS
-from apps.exports.services import build_queued_exports, create_export
+from apps.exports.services import build_queued_exports, create_export, folder_of
 from tests.factories import make_finished_run, make_user
 
 pytestmark = pytest.mark.django_db
@@ -22,7 +26,7 @@ FORMATS = ["jsonl", "jsonl.gz", "jsonl.zst", "parquet"]
 
 def snippets(manifest, folder="./x"):
     files = [*manifest["files"], *manifest["extras"], manifest["card"]]
-    made = snippets_of(manifest, folder=folder, files=files, urls=[("a", "http://h/a")], cookie="sessionid")
+    made = snippets_of(manifest, folder=folder, files=files, names=["a"], base="http://h", cookie="sessionid")
     return {s.name: s.code for s in made}
 
 
@@ -93,9 +97,38 @@ def test_the_page_offers_each_with_a_button_and_curl_fetches_all_files(client, s
         assert f'id="{name}-code"' in page
         assert f'data-copy="{name}-code" hidden' in page
     fetch = page.split('id="fetch-code"')[1].split("</pre>")[0]
-    urls = re.findall(r"http://testserver(/exports/\S+)", fetch)
-    assert [url.rpartition("/")[2] for url in urls] == [
+    base = re.search(r"base=http://testserver(\S+)", fetch).group(1)
+    names = re.search(r"for file in \\\n(.*?)\ndo", fetch, re.DOTALL).group(1).replace("\\", "").split()
+    assert names == [
         "cotmed.jsonl", "provenance.jsonl", "CITATION.cff", "dataset_info.json", "croissant.json", "README.md",
         "manifest.json",
     ]  # fmt: skip
-    assert {client.get(url).status_code for url in urls} == {200}
+    assert {client.get(f"{base}/{name}").status_code for name in names} == {200}
+
+
+@pytest.mark.slow
+@pytest.mark.django_db(transaction=True)
+def test_curl_as_it_is_copied_fetches_goes_on_and_passes_the_check(client, settings, tmp_path, live_server):
+    settings.EXPORT_DIR = tmp_path / "exports"
+    made = create_export(run=make_finished_run(2), variants=["cotmed"], format="jsonl")
+    build_queued_exports()
+    client.force_login(make_user("clinician"))
+    page = client.get(reverse("export", args=(made.pk,)), headers={"Host": live_server.url.removeprefix("http://")})
+    code = {n: html.unescape(page.content.decode().split(f'id="{n}-code"')[1].split(">", 1)[1].split("</pre>")[0])
+            for n in ("fetch", "check")}  # fmt: skip
+    session = client.cookies[settings.SESSION_COOKIE_NAME].value
+    made.refresh_from_db()
+    folder, source = tmp_path / str(made), folder_of(made)
+
+    def sh(command: str, cwd: Path) -> None:
+        subprocess.run(["sh", "-ec", command], cwd=cwd, env={**os.environ, "SESSION": session}, check=True)
+
+    sh(code["fetch"], tmp_path)
+    whole = (folder / "cotmed.jsonl").read_bytes()
+    (folder / "cotmed.jsonl").unlink()
+    (folder / "cotmed.jsonl.part").write_bytes(whole[:100])
+    sh(code["fetch"], tmp_path)
+    sh(code["check"].replace("reasonmed-verify", f"{sys.executable} -m reasonmed_verify"), folder)
+
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == {p.name: p.read_bytes() for p in source.iterdir()}
+    assert 100 in set(Download.objects.filter(file="cotmed.jsonl").values_list("start", flat=True))

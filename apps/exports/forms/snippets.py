@@ -24,12 +24,13 @@ def snippets_of(
     *,
     folder: str,
     files: Sequence[FileEntry],
-    urls: Sequence[tuple[str, str]],
+    names: Sequence[str],
+    base: str,
     cookie: str,
 ) -> list[Snippet]:
-    """`urls`: (file, address) of everything there is to fetch; `files`: those with a checksum; `folder`: ./name."""
-    found = [Snippet("fetch", "Fetch it with curl", _fetch_note(cookie), _curl(urls, folder, cookie))]
+    """`names`: of everything there is to fetch, below the address `base`; `files`: those with a checksum; `folder`: ./name."""
     proven = "merkle" in manifest  # exports from before have no root
+    first = next(sets_of(manifest), None) if proven else None
     sums = "".join(f"{f['sha256']}  {f['path']}\n" for f in files)
     note = (
         "In the folder: reasonmed-verify needs no workbench; sha256sum looks at the files alone."
@@ -37,9 +38,11 @@ def snippets_of(
         else "In the folder."
     )
     checks = "reasonmed-verify .\n\n" if proven else ""
-    found.append(Snippet("check", "Check it", note, f"{checks}sha256sum --check - <<'END'\n{sums}END"))
-    first = next(sets_of(manifest), None) if proven else None
-    return found + (_loaders(manifest, first, folder) if first else [])
+    return [
+        *(_loaders(manifest, first, folder) if first else []),
+        Snippet("fetch", "Fetch it with curl", _fetch_note(cookie), _curl(names, base, folder, cookie)),
+        Snippet("check", "Check it", note, f"{checks}sha256sum --check - <<'END'\n{sums}END"),
+    ]
 
 
 def _loaders(manifest: Mapping[str, Any], first: SetFiles, folder: str) -> list[Snippet]:
@@ -87,11 +90,15 @@ def _fetch_note(cookie: str) -> str:
     )
 
 
-def _curl(urls: Sequence[tuple[str, str]], folder: str, cookie: str) -> str:
-    lines = "".join(f"{name} {url}\n" for name, url in urls)
+def _curl(names: Sequence[str], base: str, folder: str, cookie: str) -> str:
+    """Under a passing name until it is whole: curl fails on a file that has nothing left to fetch."""
+    listed = " \\\n  ".join(names)
     return (
         f"mkdir -p {folder} && cd {folder}\n"
-        "while read -r file url; do\n"
-        f'  curl --fail --location --retry 5 --continue-at - --cookie "{cookie}=$SESSION" --output "$file" "$url"\n'
-        f"done <<'END'\n{lines}END"
+        f"base={base}\n"
+        f"for file in \\\n  {listed}\ndo\n"
+        '  [ -f "$file" ] || {\n'
+        f'    curl --fail --location --retry 5 --continue-at - --cookie "{cookie}=$SESSION" \\\n'
+        '      --output "$file.part" "$base/$file" && mv "$file.part" "$file"\n'
+        "  }\ndone"
     )

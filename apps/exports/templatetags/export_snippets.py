@@ -24,14 +24,12 @@ def export_snippets(context: dict[str, Any], snapshot: Snapshot) -> list[Snippet
     files, folder = files_of(snapshot), folder_of(snapshot)
     beside = [n for n in (MANIFEST, SIGNATURE, CERTIFICATE, CERTIFICATE_SIGNATURE) if (folder / n).is_file()]
 
-    def url(name: str) -> str:
-        address: str = context["request"].build_absolute_uri(reverse("export_file", args=(snapshot.pk, name)))
-        return address
-
+    address: str = context["request"].build_absolute_uri(reverse("export_file", args=(snapshot.pk, MANIFEST)))
     return snippets_of(
         snapshot.manifest or {},
         folder=folder_name(snapshot),
         files=files,
-        urls=[(name, url(name)) for name in (*(f["path"] for f in files), *beside)],
+        names=[*(f["path"] for f in files), *beside],
+        base=address.removesuffix(f"/{MANIFEST}"),
         cookie=settings.SESSION_COOKIE_NAME,
     )
