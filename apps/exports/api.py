@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, Literal
 from uuid import UUID
 
-from django.http import HttpRequest
+from django.http import Http404, HttpRequest
 from django.http.response import HttpResponseBase
 from django.shortcuts import get_object_or_404
 from django.urls import reverse
 from ninja import Field, Query, Router, Schema, Status
 
+from apps.exports.comparing import Kind, Why, comparable, differences, summarise
 from apps.exports.config import DEFAULT, ExportConfig
 from apps.exports.downloads import send_file
 from apps.exports.errors import ExportRefusedError
@@ -19,7 +20,7 @@ from apps.exports.models import Snapshot
 from apps.exports.preview import preview_export
 from apps.exports.publishing import discard_candidate, publish_snapshot
 from apps.exports.records import Variant
-from apps.exports.selectors import files_of, snapshots_before, snapshots_of
+from apps.exports.selectors import files_of, snapshot_called, snapshots_before, snapshots_of
 from apps.exports.services import create_export
 from apps.exports.writers import Format
 from apps.questions.access import project_of
@@ -108,6 +109,52 @@ class PreviewOut(Schema):
     more_to_come: bool = Field(description="Gates or contamination leave out more while it is built")
 
 
+class CompareQuery(Schema):
+    a: str = Field(max_length=120, description="The earlier one, by its name or as <run>.<number>")
+    b: str = Field(max_length=120, description="The later one")
+    kind: Kind | Literal[""] = ""
+    why: Why | Literal[""] = ""
+    after: str = Field("", max_length=30, description="`next` of the page before")
+    limit: int = PageSize
+
+
+class SideOut(Schema):
+    number: int | None = Field(description="Its place in each set; none where that snapshot holds no such record")
+    tier: str
+    errors: int | None
+    path: int | None
+    path_words: str
+    response_revision: int | None
+    state: str = Field(description="Why there is none, where the snapshot says so: excluded or waiting")
+    reason: str
+
+
+class DifferenceOut(Schema):
+    question: str = Field(alias="uid")
+    slot: int
+    kind: Kind
+    why: Why
+    before: SideOut
+    after: SideOut
+
+
+class WhyOut(Schema):
+    kind: Kind
+    why: Why
+    records: int
+
+
+class ComparisonOut(Schema):
+    a: str
+    b: str
+    records_a: int
+    records_b: int
+    same: int
+    counts: list[WhyOut]
+    items: list[DifferenceOut]
+    next: str | None
+
+
 class PublishIn(Schema):
     name: str = Field(max_length=200, description="As reasonmed-2026.1; never given twice in a project")
 
@@ -137,6 +184,32 @@ def post_export(request: HttpRequest, body: ExportIn) -> Any:
     except ExportRefusedError as error:
         return Status(422, {"detail": str(error), "field": ""})
     return Status(201, made)
+
+
+@router.get(
+    "/exports/compare",
+    response={200: ComparisonOut, 404: Problem, 422: Problem},
+    summary="Records added, removed and changed between two snapshots, and why",
+)
+def compare_exports(request: HttpRequest, query: Query[CompareQuery]) -> Any:
+    project = project_of(request)
+    a, b = snapshot_called(project, query.a), snapshot_called(project, query.b)
+    if a is None or b is None:
+        raise Http404("No such snapshot.")
+    if why_not := comparable(a, b):
+        return Status(422, {"detail": why_not, "field": ""})
+    found = summarise(a, b)
+    page = differences(a, b, kind=query.kind, why=query.why, cursor=query.after, limit=query.limit)
+    return {
+        "a": str(a),
+        "b": str(b),
+        "records_a": found.before,
+        "records_b": found.after,
+        "same": found.same,
+        "counts": [{"kind": kind, "why": why, "records": n} for kind, why, n in found.lines],
+        "items": page.rows,
+        "next": page.after,
+    }
 
 
 @router.post(

@@ -2,12 +2,13 @@
 
 from django.urls import include, path
 
-from apps.exports import publish_views, views
+from apps.exports import compare_views, publish_views, views
 
 urlpatterns = [
     path("", include("apps.exports.certificate.urls")),
     path("", views.exports, name="exports"),
     path("new/", views.export_new, name="export_new"),
+    path("compare/", compare_views.export_compare, name="export_compare"),
     path("", include("apps.exports.inspections.urls")),
     path("<uuid:export_id>/", views.export, name="export"),
     path("<uuid:export_id>/publish/", publish_views.export_publish, name="export_publish"),

@@ -58,6 +58,7 @@ def answers(roles: dict[str, int], status: int) -> dict[str, int]:
 
 
 QUERY = {
+    "/exports/compare": "?a=sample.1&b=sample.1",
     "/runs/{run}/paths/{path_id}/override-preview": "?label=error",
     "/runs/{run}/paths/{path_id}/same-claim": "?sentence=1",
 }
@@ -82,6 +83,7 @@ MATRIX = {
     ("post", "/runs/{run}/failures/retry"): ({"all": True}, CURATE),
     ("get", "/exports"): (None, READ),
     ("post", "/exports"): ({"run": "sample", "variants": ["cotmed"]}, answers(CURATE, 201)),
+    ("get", "/exports/compare"): (None, answers(READ, 422)),  # one export only: with itself
     ("post", "/exports/preview"): ({"run": "sample", "variants": ["cotmed"]}, CURATE),
     ("get", "/exports/{export_id}"): (None, READ),
     ("get", "/exports/{export_id}/files/{name}"): (None, READ),

@@ -77,7 +77,7 @@ def kill_at(instance: Instance, point: str) -> None:
 
 
 def build(instance: Instance) -> int:
-    return int(instance.manage("shell", "-c", BUILD.format(point="", mark="", page=PAGE)).split()[-1])
+    return int(instance.manage("shell", "-c", BUILD.format(point="none", mark="", page=PAGE)).split()[-1])
 
 
 @pytest.mark.parametrize("format", ["jsonl", "jsonl.gz", "jsonl.zst", "parquet"])

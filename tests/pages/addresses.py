@@ -77,6 +77,7 @@ def page_addresses(world: World) -> dict[str, str]:
         "exports": reverse("exports"),
         **certificate_pages(make_study(world)),
         "export_new": reverse("export_new"),
+        "export_compare": reverse("export_compare"),
     }
 
 
@@ -206,7 +207,7 @@ ROLES_TO_READ |= dict.fromkeys(("practice", "practice_item"), JUDGES)
 ROLES_TO_WRITE |= dict.fromkeys(("practice_judge", "practice_next", "practice_skip"), JUDGES)
 ROLES_TO_READ |= {name: {ADJUDICATOR} for name in ("settle", "settle_flags", "settle_flag", "settle_path")}
 ROLES_TO_WRITE |= {name: {ADJUDICATOR} for name in ("settle_flag", "settle_path")}
-ROLES_TO_READ |= {"question_flag": JUDGES}
+ROLES_TO_READ |= {"question_flag": JUDGES, "export_compare": READERS}
 ROLES_TO_WRITE |= {"question_flag": JUDGES, "question_flag_withdraw": JUDGES}
 ROLES_TO_READ |= dict.fromkeys(("quality", "contamination", "run_contamination"), READERS)
 ROLES_TO_WRITE |= {"inspection_order": {CURATOR}}

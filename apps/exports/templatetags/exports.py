@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from django import template
 
+from apps.exports.comparing import WHY_WORDS
 from apps.exports.models import Snapshot
 from apps.exports.records import TITLES, VARIANTS
 from apps.exports.writers import WORDS
@@ -21,6 +22,12 @@ def set_words(snapshot: Snapshot) -> str:
 @register.filter
 def format_word(snapshot: Snapshot) -> str:
     return {str(k): word for k, word in WORDS.items()}.get(snapshot.format, snapshot.format)
+
+
+@register.filter
+def why_words(why: str) -> str:
+    """Why a record differs between two snapshots."""
+    return {str(k): words for k, words in WHY_WORDS.items()}.get(why, why)
 
 
 def folder_name(snapshot: Snapshot) -> str:
