@@ -21,6 +21,7 @@ MISSES = (
     ("gold", "As measured with gold items of the review queues"),
     ("entered", "As measured elsewhere"),
 )
+NEEDED = {"kind", "rate", "confidence", "overlap"}  # what else is left empty is as it was proposed
 INITIAL: dict[str, Any] = {
     "kind": "acceptance", "rate": 1, "accept": 0, "confidence": 95, "good": 0.25, "alpha": 5, "by": "tier", "overlap": 1,
     "rule": "any", "misses": "none", "missed": 0, "known": 0, "role": CLINICIAN,
@@ -59,7 +60,7 @@ class CertificateForm(forms.Form):
         super().__init__(data, initial=INITIAL)
         self.plan: CertificatePlan | None = None
         for name, field in self.fields.items():
-            field.required = field.required and data is not None and name in data
+            field.required = name in NEEDED
         people: Any = self.fields["reviewers"]
         people.queryset = User.objects.filter(is_active=True, projects=project).order_by("username")
 

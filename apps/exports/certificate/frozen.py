@@ -11,6 +11,7 @@ from apps.exports.models import Snapshot, SnapshotRecord
 from apps.exports.models_certificate import SampleRecord
 from apps.exports.records import make_record
 from apps.questions.text import join_question
+from apps.reasoning.models import Tier
 from apps.review.records.content import content_hash
 
 COLUMN: dict[Trait, str] = {"benchmark": "question__benchmark__slug", "tier": "tier"}
@@ -36,7 +37,8 @@ def stratum_sizes(snapshot: Snapshot, by: Trait | None) -> dict[str, int]:
     if by is None:
         return {WHOLE: snapshot.records}
     rows = SnapshotRecord.objects.filter(snapshot=snapshot).order_by().values_list(F(COLUMN[by]))
-    return dict(sorted(rows.annotate(n=Count("pk"))))
+    order = {str(tier): place for place, tier in enumerate(Tier.values)} if by == "tier" else {}
+    return dict(sorted(rows.annotate(n=Count("pk")), key=lambda row: (order.get(row[0], 0), row[0])))
 
 
 def strata_in_order(snapshot: Snapshot, by: Trait) -> list[str]:

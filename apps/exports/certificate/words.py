@@ -13,7 +13,7 @@ KINDS: dict[Kind, tuple[str, str]] = {
     "sequential": ("Until it is decided", "Wald’s test: stops as soon as the records are clearly good or bad"),
     "stratified": ("A sample of each stratum", "for every benchmark or tier, and so for all records"),
 }
-WIDTH, HEIGHT, LEFT, BOTTOM = 640, 220, 34, 24  # of the picture, in its own units
+WIDTH, HEIGHT, LEFT, BOTTOM = 640, 200, 4, 6  # of the picture, in its own units
 
 
 def percent(share: float) -> str:
