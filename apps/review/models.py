@@ -163,7 +163,10 @@ class QueueItem(models.Model):
             models.CheckConstraint(name="queue_item_done_within_taken", condition=Q(done__lte=F("taken"))),
             models.CheckConstraint(name="queue_item_aside_is_not_open", condition=Q(set_aside=False) | Q(open=False)),
         )
-        indexes = (models.Index(fields=("queue", "position"), name="queue_item_open", condition=Q(open=True)),)
+        indexes = (
+            models.Index(fields=("queue", "position"), name="queue_item_open", condition=Q(open=True)),
+            models.Index(fields=("queue",), name="queue_item_touched", condition=Q(done__gt=0) | Q(open=False)),
+        )
 
 
 class QueueCount(models.Model):

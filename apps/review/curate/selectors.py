@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+from django.core.cache import cache
 from django.db.models import Count, Exists, F, Max, Min, OuterRef, Q, QuerySet, Sum
 from django.utils import timezone
 
@@ -16,6 +17,7 @@ from apps.review.statistics.intervals import wilson
 
 LISTED = 50
 MOST_STRATA = 300
+KEPT_S = 24 * 3600
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,24 +67,25 @@ class StratumRow:
 
 
 def strata_of(queue: ReviewQueue) -> list[StratumRow]:
-    """One statement over the queue's items, at most MOST_STRATA rows."""
-    rows = (
-        QueueItem.objects.filter(queue=queue)
-        .values("stratum")
-        .annotate(
-            items=Count("pk"),
-            finished=Count("pk", filter=Q(open=False, set_aside=False)),
-            said=Sum("done"),
-            aside=Count("pk", filter=Q(set_aside=True)),
-            low=Min("inclusion_probability"),
-            high=Max("inclusion_probability"),
-        )
-        .order_by("stratum")
-    )
-    return [
-        StratumRow(r["stratum"], r["items"], r["finished"], r["said"], r["aside"], r["low"], r["high"])
-        for r in rows[:MOST_STRATA]
-    ]
+    """At most MOST_STRATA rows. How a queue was drawn stays, so it is read once and kept; what was done with its items
+    is read from those that someone touched."""
+    key = f"strata:{queue.pk}:{queue.size}:{queue.created_at.timestamp()}"
+    drawn: list[tuple[str, int, float | None, float | None]] | None = cache.get(key)
+    if drawn is None:
+        drawn = _drawn(queue)
+        cache.set(key, drawn, KEPT_S)
+    touched = QueueItem.objects.filter(Q(done__gt=0) | Q(open=False), queue=queue).values_list("stratum")
+    counted = touched.annotate(
+        Count("pk", filter=Q(open=False, set_aside=False)), Sum("done"), Count("pk", filter=Q(set_aside=True))
+    ).order_by("stratum")
+    done = {stratum: (finished, said, aside) for stratum, finished, said, aside in counted}
+    return [StratumRow(name, items, *done.get(name, (0, 0, 0)), low, high) for name, items, low, high in drawn]
+
+
+def _drawn(queue: ReviewQueue) -> list[tuple[str, int, float | None, float | None]]:
+    """(stratum, items, lowest and highest inclusion probability), over all items of the queue."""
+    rows = QueueItem.objects.filter(queue=queue).values_list("stratum").order_by("stratum")
+    return list(rows.annotate(Count("pk"), Min("inclusion_probability"), Max("inclusion_probability"))[:MOST_STRATA])
 
 
 @dataclass(frozen=True, slots=True)

@@ -48,7 +48,7 @@ def claim_next(*, queue: ReviewQueue, reviewer: User, prefetch: int = 1) -> list
             cursor.execute("SELECT pg_advisory_xact_lock(%s, %s)", [queue.pk % 2**31, reviewer.pk % 2**31])
         claims = _resume(queue, reviewer, 1 + prefetch)
         passed: list[int] = []
-        after = _last_position(queue, reviewer)
+        after = _last_position(queue, reviewer) if len(claims) < 1 + prefetch else 0
         while len(claims) < 1 + prefetch:
             item = _candidate(queue, reviewer, passed, LOCK, after) or _candidate(queue, reviewer, passed, LOCK)
             if item is None and not claims:  # holding no item, one may wait for one
@@ -266,18 +266,32 @@ def _ways_out(queue: ReviewQueue, reviewer: User) -> dict[str, Any]:
     return {"others": others, "until": until}
 
 
+_LAPSED = """
+FROM review_claim c JOIN review_queueitem i ON i.id = c.item_id
+WHERE i.queue_id = %(queue)s AND NOT i.set_aside AND c.reviewer_id = %(reviewer)s AND c.state = 'live' AND c.slot IS NULL"""
+# One that is locked is being saved, released or set aside at this moment. Only rows with a place are locked: for the
+# others their item comes first.
+_HELD_BY = f"""
+SELECT c.*, EXISTS (SELECT 1 {_LAPSED}) AS some_lapsed FROM review_claim c JOIN review_queueitem i ON i.id = c.item_id
+WHERE i.queue_id = %(queue)s AND NOT i.set_aside AND c.reviewer_id = %(reviewer)s AND c.state = 'live' AND c.slot IS NOT NULL
+ORDER BY c.claimed_at, i.position LIMIT %(most)s FOR NO KEY UPDATE OF c SKIP LOCKED"""  # noqa: S608
+
+
 def _resume(queue: ReviewQueue, reviewer: User, most: int) -> list[Claim]:
     """Live claims of the person, the current one first, kept for another LEASE; one whose place is gone is dropped."""
-    live = Claim.objects.filter(item__queue=queue, reviewer=reviewer, state=ClaimState.LIVE, item__set_aside=False)
-    for item_id in live.filter(slot__isnull=True).order_by("item").values_list("item_id", flat=True):
-        _take_again(lock_item(item_id, queue), reviewer)
-    held = live.filter(slot__isnull=False).select_related("item").order_by("claimed_at", "item__position")
-    # one that is locked is being saved, released or set aside at this moment
-    found = list(held.select_for_update(no_key=True, skip_locked=True, of=("self",))[:most])
+    mine = {"queue": queue.pk, "reviewer": reviewer.pk, "most": most}
+    found = list(Claim.objects.raw(_HELD_BY, mine))
+    if not found or found[0].some_lapsed:  # type: ignore[attr-defined]
+        with connection.cursor() as cursor:
+            cursor.execute(f"SELECT c.item_id {_LAPSED} ORDER BY 1", mine)
+            lapsed = [item_id for (item_id,) in cursor.fetchall()]
+        for item_id in lapsed:
+            _take_again(lock_item(item_id, queue), reviewer)
+        found = list(Claim.objects.raw(_HELD_BY, mine)) if lapsed else found
     until = timezone.now() + LEASE
     Claim.objects.filter(pk__in=[claim.pk for claim in found]).update(expires_at=until)
     for claim in found:
-        claim.expires_at, claim.item.queue, claim.reviewer = until, queue, reviewer
+        claim.expires_at, claim.reviewer = until, reviewer
     return found
 
 

@@ -64,7 +64,7 @@ def view_item(claim: Claim, item: QueueItem | None = None, *, done: JudgeResult 
             raise QueueItem.DoesNotExist
     if done is not None and done.replayed:
         done = None  # it may have been judged again meanwhile
-    latest = done.judgment if done else claim.judgments.select_related("verdict").order_by("-round").first()
+    latest = done.judgment if done else _latest(claim)
     mine = latest if latest is not None and latest.phase != Phase.UNDONE else None
     return ItemView(
         item=item,
@@ -77,6 +77,12 @@ def view_item(claim: Claim, item: QueueItem | None = None, *, done: JudgeResult 
         gold=gold_feedback(item, mine.verdict.label) if mine is not None else None,
         mine=mine,
     )
+
+
+def _latest(claim: Claim) -> Judgment | None:
+    if not claim.version:  # nobody judged under it yet
+        return None
+    return claim.judgments.select_related("verdict").order_by("-round").first()
 
 
 @dataclass(frozen=True, slots=True)
