@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 import pytest
 
+from apps.exports.certificate.claims import claim_next
 from apps.exports.certificate.signing import write_certificates
 from apps.exports.models_certificate import Certification, SampleJudgment
 from tests.browser.conftest import Reader
-from tests.exports.certificate_world import build_candidate
+from tests.exports.certificate_world import build_candidate, make_candidate, open_study, say
 from tests.factories import make_user
 
 pytestmark = [pytest.mark.browser, pytest.mark.django_db(transaction=True)]
@@ -75,6 +76,22 @@ def test_from_plan_to_certificate(reader: Callable[..., Reader], settings, monke
     curator.open(f"/exports/{candidate.pk}/")
     look(curator, "export")
     assert clinician.complaints == [m for m in clinician.complaints if "422" in m]  # the refusal above
+    assert curator.complaints == []
+
+
+def test_a_sequential_test_on_a_phone(reader: Callable[..., Reader], settings, monkeypatch, tmp_path) -> None:
+    made, person = make_candidate(settings, monkeypatch, tmp_path, records=30), make_user("clinician")
+    study = open_study(made, {"kind": "sequential", "good": 0.02, "rate": 0.2, "confidence": 0.8})
+    for wrong in (False, True, False):
+        claim = claim_next(study=study, reviewer=person)
+        assert claim
+        say(claim, wrong=wrong)
+    curator = reader(make_user("curator"), theme="light", width=390)
+
+    curator.open(f"/exports/{made.pk}/certificate/")
+
+    assert curator.page.get_by_role("img", name="1 wrong of 3 judged").bounding_box()["width"] < 390  # type: ignore[index]
+    look(curator, "lines")
     assert curator.complaints == []
 
 
