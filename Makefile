@@ -14,7 +14,7 @@ help:
 	@echo "make demo      the workbench with a sample run, on http://127.0.0.1:$${PORT:-8000}"
 	@echo "make stop      stop the private PostgreSQL (the demo stops its own)"
 	@echo "make test      quick tests; make test-all: with browser, kills, Redis and RabbitMQ"
-	@echo "make test-faults   100 times kill -9 over all parts while runs go on, about 8 minutes"
+	@echo "make test-faults   100 times kill -9 over all parts while runs go on, about 10 minutes; REASONMED_STORM_KILLS=3000: a night"
 	@echo "make test-engine   against the real vLLM on the CPU (3 GB in $(ENGINE), made once by make engine-setup)"
 	@echo "make lint      ruff, mypy, missing migrations"
 	@echo "make bench     benchmarks; results on the terminal"
@@ -41,6 +41,7 @@ test: setup
 
 test-all: test
 	$(PY) -m pytest -q -m "$(REST)"
+	REASONMED_STORM_KILLS=15 REASONMED_STORM_CALLS=1500 $(PY) -m pytest -q -s -m storm
 	$(PY) -m pytest -q -m "browser and not engine"  # apart: the browser's driver keeps an event loop running
 
 test-faults: setup

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-from django.db import close_old_connections, connection
+from django.db import InterfaceError, OperationalError, close_old_connections, connection
 
 from apps.pipeline.protocol import Backend
 from apps.pipeline.store import Batch, Finished, flush
@@ -32,6 +32,8 @@ FLUSH_ROWS = 500
 LOW_WATER = 2  # times the calls in flight: items at hand while a flush keeps the database thread
 LIFE_S = 300.0  # then it drains and sends itself again
 IDLE_S = 1.5  # without work
+AWAY_S = 60.0  # that the database may be away; then the pump gives up, and its calls are made again
+AGAIN_S = 0.5
 
 
 class LeaseLostError(RuntimeError):
@@ -117,7 +119,7 @@ class Pump:
                 flushing.add_done_callback(lambda _: self.wake.set())
                 last_flush = now
             if now - last_beat >= leases.HEARTBEAT_S and flushing is None:
-                if not await self._in_db(leases.beat, token):
+                if not await self._patiently(leases.beat, token):
                     raise LeaseLostError
                 last_beat = now
                 await self._drop_paused()
@@ -143,7 +145,7 @@ class Pump:
 
     async def _lease(self, token: uuid.UUID, limit: int) -> bool:
         assert self.channel is not None
-        units = await self._in_db(self.planner.lease_units, token, max(limit // 2, 8))
+        units = await self._patiently(self.planner.lease_units, token, max(limit // 2, 8))
         for unit in units:
             if not unit.items:
                 self._finish(unit)
@@ -191,7 +193,7 @@ class Pump:
     async def _flush(self, token: uuid.UUID) -> None:
         batches, self.batches = self.batches, {}
         for batch in sorted(batches.values(), key=lambda b: b.run.pk):
-            if not await self._in_db(self._write, batch, token):
+            if not await self._save(batch, token):
                 raise LeaseLostError
         await self._drop_paused()
 
@@ -204,8 +206,28 @@ class Pump:
     def _claim(self) -> uuid.UUID | None:
         return leases.claim_pump(self.lane, self.slot, alone=True)
 
-    def _write(self, batch: Batch, token: uuid.UUID) -> bool:
-        return flush(batch, lane=self.lane, lease=token, worker=leases.worker_name())
+    async def _save(self, batch: Batch, token: uuid.UUID) -> bool:
+        """What was paid for is not thrown away because the database is away for a moment."""
+        tried = False
+
+        def write() -> bool:
+            nonlocal tried
+            again, tried = tried, True
+            return flush(batch, lane=self.lane, lease=token, worker=leases.worker_name(), again=again)
+
+        return await self._patiently(write)
+
+    async def _patiently(self, function: Callable[..., T], *args: Any) -> T:
+        """Once more while the database is away, as long as a restart takes. Only for what may be done twice."""
+        deadline = time.monotonic() + AWAY_S
+        while True:
+            try:
+                return await self._in_db(function, *args)
+            except (OperationalError, InterfaceError) as error:
+                if time.monotonic() > deadline:
+                    raise
+                log.warning("%s: the database is away: %s", self.lane, str(error).split("\n")[0])
+                await asyncio.sleep(AGAIN_S)
 
     def _any_paused(self) -> bool:
         runs = list(self.planner.contexts)

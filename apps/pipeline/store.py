@@ -49,10 +49,11 @@ class Batch:
         return len(self.calls) + len(self.outputs) + len(self.failures) + len(self.finished) + len(self.released)
 
 
-def flush(batch: Batch, *, lane: str, lease: uuid.UUID, worker: str = "") -> bool:
+def flush(batch: Batch, *, lane: str, lease: uuid.UUID, worker: str = "", again: bool = False) -> bool:
     """Write a batch. False when the pump lost its lease: then only the calls are written (they were paid).
 
-    `worker`: under which name its calls are counted too.
+    `worker`: under which name its calls are counted too. `again`: the connection was lost while the batch was written,
+    and it may be there.
     """
     stage = lane.split("@")[0]
     questions = sorted({o.question for o, _ in batch.outputs} | {f.question for f in batch.failures})
@@ -61,6 +62,8 @@ def flush(batch: Batch, *, lane: str, lease: uuid.UUID, worker: str = "") -> boo
         lock_questions(run=batch.run, question_ids=paid.union(questions))
         cursor.execute("SELECT 1 FROM pipeline_pumplease WHERE id = %s AND expires_at > now() FOR SHARE", [lease])
         held = cursor.fetchone() is not None
+        if again and _is_there(cursor, batch):
+            return held
         change = forget_unknown(cursor, run_id=batch.run.pk, ids=[c.id for c in batch.calls if c.reserved])
         change.update(_write_calls(cursor, batch.calls))
         if worker:
@@ -75,6 +78,14 @@ def flush(batch: Batch, *, lane: str, lease: uuid.UUID, worker: str = "") -> boo
             _finish_tasks(cursor, lease, batch.finished)
         add_counters(run_id=batch.run.pk, change=change)
     return held
+
+
+def _is_there(cursor: Any, batch: Batch) -> bool:
+    """A batch is written whole or not at all, so one of its calls tells; finishing its tasks twice changes nothing."""
+    if not batch.calls:
+        return False
+    cursor.execute("SELECT 1 FROM pipeline_call WHERE id = %s AND status <> 'unknown'", [batch.calls[0].id])
+    return cursor.fetchone() is not None
 
 
 def insert_rows(

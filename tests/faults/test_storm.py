@@ -10,6 +10,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import subprocess
 import time
 from collections import Counter
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+import redis
 
 from reasonmed_site import postgres
 from tests.faults.instance import Instance, free_port, kill, wait_for
@@ -35,11 +37,18 @@ KILLS = int(os.environ.get("REASONMED_STORM_KILLS", "100"))
 CALLS = int(os.environ.get("REASONMED_STORM_CALLS", "10000"))
 SEED = int(os.environ.get("REASONMED_STORM_SEED", "7"))
 WORKERS = 3
-WEIGHTS = {"worker": 10, "broker": 3, "postgres": 2, "models": 3, "web": 2}
+WEIGHTS = {"worker": 10, "broker": 3, "postgres": 2, "models": 3, "web": 2}  # of kill -9
+FAULTS = {"broker flushed": "flush", "postgres restarted": "restart"}  # one between every six kills
 CUTTING = ("worker", "postgres", "models")  # whose death cuts calls off
 PAUSE_S = (0.5, 3.0)  # between two kills
 LATENCY = ("--latency-ms", "1500")
-START = "from apps.pipeline.services import start_run; from apps.reasoning.models import Run; start_run(run=Run.objects.get(name={!r}))"
+START = """
+from django.core.management import call_command
+from apps.pipeline.services import start_run
+from apps.reasoning.models import Run
+call_command("create_run", name={0!r})
+start_run(run=Run.objects.get(name={0!r}))
+"""
 
 
 @dataclass
@@ -52,9 +61,10 @@ class Storm:
     instance: Instance
     web: Web
     redis_port: int
-    redis: subprocess.Popen[bytes]
+    broker: subprocess.Popen[bytes]
     workers: list[subprocess.Popen[bytes]]
     killed: Counter[str] = field(default_factory=Counter)
+    other: Counter[str] = field(default_factory=Counter)
     runs: list[str] = field(default_factory=list)
     flying: int = 0
     peak: int = 0
@@ -63,7 +73,6 @@ class Storm:
 
     def new_run(self) -> None:
         name = f"storm-{len(self.runs) + 1}"
-        self.instance.manage("create_run", "--name", name)
         self.instance.manage("shell", "-c", START.format(name))
         self.runs.append(name)
 
@@ -82,7 +91,23 @@ class Storm:
             self.flying, self.peak = self.flying + in_flight, max(self.peak, in_flight)
         getattr(self, f"kill_{target}")()
         self.killed[target] += 1
+        if self.killed.total() % 6 == 0:
+            fault = list(FAULTS)[self.other.total() % len(FAULTS)]
+            getattr(self, FAULTS[fault])()
+            self.other[fault] += 1
         return target
+
+    def flush(self) -> None:
+        """Every wake-up on its way is lost."""
+        with redis.Redis(port=self.redis_port) as client:
+            client.flushall()
+
+    def restart(self) -> None:
+        """As an operator does it: sessions are ended, and what was answered meanwhile is written after it."""
+        server = self.instance.postmaster()
+        server.send_signal(signal.SIGINT)
+        server.wait(60)
+        postgres.start(self.instance.var)
 
     def kill_worker(self) -> None:
         place = self.random.randrange(len(self.workers))
@@ -91,9 +116,9 @@ class Storm:
         self.workers[place] = self.instance.start("run_workers")
 
     def kill_broker(self) -> None:
-        kill_group(self.redis)
+        kill_group(self.broker)
         time.sleep(self.random.uniform(0, 1))
-        self.redis = start_redis(self.instance.var, self.redis_port)
+        self.broker = start_redis(self.instance.var, self.redis_port)
         wait_for(lambda: is_listening(self.redis_port), "Redis", 30)
 
     def kill_postgres(self) -> None:
@@ -102,7 +127,7 @@ class Storm:
         for process in [postmaster, *postmaster.children(recursive=True)]:
             process.kill()
         postmaster.wait(30)
-        self.instance.manage("shell", "-c", "pass")
+        postgres.start(self.instance.var)
         wait_for(self.database_answers, "PostgreSQL")
         for place, worker in enumerate(
             self.workers
@@ -127,9 +152,12 @@ class Storm:
         wait_for(self.instance._simulator_answers, "the simulated models")
 
     def kill_web(self) -> None:
+        self.wait_for_web()
         self.web.kill()
         self.web.start()
-        wait_for(lambda: http_status(self.web.port, "/health/live/") == 200, "the web server", 60)
+
+    def wait_for_web(self) -> None:
+        wait_for(lambda: http_status(self.web.port, "/health/live/") == 200, "the web server")
 
     def rest(self) -> None:
         time.sleep(self.random.uniform(*PAUSE_S))
@@ -143,20 +171,20 @@ def storm(tmp_path: Path) -> Iterator[Storm]:
     port = free_port()
     var = tmp_path / "var"
     var.mkdir()
-    redis = start_redis(var, port)
+    broker = start_redis(var, port)
     with Instance(var, DRAMATIQ_BROKER_URL=f"redis://127.0.0.1:{port}/0") as instance:
         instance.import_sample()
         instance.start_simulator(*LATENCY)
         web = Web(instance)
         web.start()
         workers = [instance.start("run_workers") for _ in range(WORKERS)]
-        storm = Storm(instance, web, port, redis, workers)
+        storm = Storm(instance, web, port, broker, workers)
         try:
-            wait_for(lambda: http_status(web.port, "/health/live/") == 200, "the web server", 60)
+            storm.wait_for_web()
             yield storm
         finally:
             web.kill()
-            kill_group(storm.redis)
+            kill_group(storm.broker)
 
 
 def test_nothing_is_lost_in_a_storm(storm: Storm) -> None:
@@ -169,6 +197,7 @@ def test_nothing_is_lost_in_a_storm(storm: Storm) -> None:
     last = time.monotonic()
     wait_for(lambda: storm.left() == 0 and unfinished(storm) == 0, "the end of the runs", 600)
     report(storm, drained=time.monotonic() - last)
+    storm.wait_for_web()
     assert doubled(storm) == 0
     assert lost(storm) == 0
     assert json.loads(storm.instance.manage("check_ledger", "--json"))["drift"] == 0
@@ -206,6 +235,7 @@ def report(storm: Storm, *, drained: float) -> None:
     rows = {
         "kill -9, verified": f"{sum(storm.killed.values())}: "
         + ", ".join(f"{n} {target}" for target, n in sorted(storm.killed.items())),
+        "between them": ", ".join(f"{n} {fault}" for fault, n in sorted(storm.other.items())) or "nothing",
         "runs, questions": f"{len(storm.runs)}, {instance.count('SELECT count(*) FROM reasoning_runquestion'):,}",
         "calls booked": f"{storm.calls():,}",
         "outputs lost": str(lost(storm)),

@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+import yaml
 from django.conf import settings
 from django.db import DatabaseError
 from django.test import Client
@@ -17,11 +18,12 @@ from django.urls import reverse
 from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 
-from apps.pipeline.models import PumpLease, Task
+from apps.pipeline.models import PumpLease, RunBudget, Task
+from apps.reasoning.models import RunCounter
 from apps.reasoning.selectors import run_counters
 from apps.review.queues.build import build_queue
 from apps.review.queues.plans import SamplingPlan
-from reasonmed_site import health
+from reasonmed_site import health, metrics
 from reasonmed_site.logs import JsonLines
 from tests.factories import make_finished_run, make_run
 
@@ -149,14 +151,30 @@ def test_a_log_line_is_one_object() -> None:
     assert "ValueError" in said["traceback"]
 
 
-def test_the_dashboard_asks_for_metrics_that_there_are() -> None:
-    dashboard = (settings.BASE_DIR / "docker" / "grafana" / "reasonmed.json").read_text()
-    code = (settings.BASE_DIR / "reasonmed_site" / "metrics.py").read_text()
-    asked_for = set(re.findall(r"reasonmed_(\w+)", dashboard)) - {"state"}
-    assert len(asked_for) > 15
-    unknown = {
-        name
-        for name in asked_for
-        if f'"{name.removesuffix("_total")}"' not in code and f'"reasonmed_{name}"' not in code
-    }
-    assert unknown == set()
+@pytest.mark.parametrize("file", ["reasonmed.json", "alerts.yml"])
+def test_dashboard_and_alerts_ask_for_metrics_and_labels_that_there_are(file: str) -> None:
+    run = make_run(name="counted", state="running")
+    RunBudget.objects.update_or_create(run=run, defaults={"hard": 10})
+    for key in (*metrics.COUNTED, *(f"{prefix}x" for prefix in metrics.PREFIXED), "state:waiting:verify"):
+        RunCounter.objects.create(run=run, key=key, value=1)
+    there: dict[str, set[str]] = {}
+    for family in metrics.LedgerCollector().collect():
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        there[name] = set(family._labelnames) | {label for sample in family.samples for label in sample.labels}
+    asked = expressions((settings.BASE_DIR / "docker" / "grafana" / file).read_text())
+    assert len(asked) >= 8
+    for expression in asked:
+        named = re.findall(r"(reasonmed_\w+)(?:\{([^}]*)\})?", expression)
+        assert named or expression.startswith("up{")
+        for name, chosen in named:
+            assert set(re.findall(r"(\w+)=", chosen)) <= there[name], expression
+        for labels in re.findall(r"(?:by|on) \(([^)]*)\)", expression):
+            for name, _ in named:
+                assert set(labels.split(", ")) <= there[name], expression
+
+
+def expressions(text: str) -> list[str]:
+    """Of a Grafana dashboard, or of Prometheus' rules."""
+    if text.startswith("{"):
+        return [target["expr"] for panel in json.loads(text)["panels"] for target in panel["targets"]]
+    return [rule["expr"] for group in yaml.safe_load(text)["groups"] for rule in group["rules"]]

@@ -10,8 +10,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 
+from apps.pipeline import store
 from apps.pipeline.config import parse_config
 from apps.pipeline.models import Call, Failure, PumpLease, Task
 from apps.pipeline.protocol import ModelError, Reply, Request
@@ -228,6 +229,29 @@ def test_a_clock_that_is_set_back_while_a_call_is_away_costs_nothing(run: Run, m
     assert pump(run, Models()) is False
     assert ReasoningPath.objects.filter(run=run).count() == QUESTIONS * SAMPLES
     assert max(Call.objects.values_list("latency_ms", flat=True)) < 60_000
+
+
+@pytest.mark.parametrize("written", [False, True], ids=["before the commit", "after the commit"])
+def test_a_connection_lost_while_writing_costs_no_call(
+    run: Run, monkeypatch: pytest.MonkeyPatch, written: bool
+) -> None:
+    lost: list[bool] = []
+
+    def flush(batch: Any, **words: Any) -> bool:
+        if batch.calls and not lost:
+            lost.append(store.flush(batch, **words) if written else False)
+            raise OperationalError("the server closed the connection unexpectedly")
+        return store.flush(batch, **words)
+
+    monkeypatch.setattr("workers.pump.flush", flush)
+    monkeypatch.setattr("workers.pump.AGAIN_S", 0.01)
+    models = Models()
+    assert pump(run, models) is False
+    assert lost == [written]
+    assert models.asked == Call.objects.count() == ReasoningPath.objects.count() == QUESTIONS * SAMPLES
+    assert run_status(run)["calls"] == QUESTIONS * SAMPLES
+    assert tasks(run) == ["idle"] * QUESTIONS
+    assert check_run(run) == []
 
 
 def test_calls_are_counted_by_worker(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
