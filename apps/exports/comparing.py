@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
+from uuid import UUID
 
 from django.core.cache import cache
 from django.db import connection
@@ -31,6 +32,7 @@ WHY_WORDS: dict[Why, str] = {
 }
 ON_PAGE = 50
 KEPT_S = 24 * 3600  # snapshots that are done never change
+FEW = 2_000  # differences that are kept whole, so that no page looks for them again
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,7 @@ class Summary:
 class Side:
     """A record as one of the two holds it; `state` and `reason`: why there is none, where the snapshot says so."""
 
+    snapshot: UUID
     number: int | None  # none: it holds no such record
     tier: str
     errors: int | None
@@ -116,19 +119,39 @@ def differences(
     before: Snapshot, after: Snapshot, *, kind: str = "", why: str = "", cursor: str = "", limit: int = ON_PAGE
 ) -> Slice:
     """By question and slot. `cursor`: `after` of the page before; one that is none begins at the start."""
-    question, slot = _place(cursor)
+    place = _place(cursor)
+    if sum(summarise(before, after).kinds.values()) <= FEW:
+        every = _few(before, after)
+        found = [r for r in every if r[:2] > place and kind in ("", r[2]) and why in ("", r[3])][: limit + 1]
+    else:
+        found = _many(before, after, kind=kind, why=why, place=place, limit=limit + 1)
+    shown = found[:limit]
+    rows = _described(before, after, shown)
+    return Slice(rows, f"{shown[-1][0]}.{shown[-1][1]}" if len(found) > limit else None)
+
+
+def _few(before: Snapshot, after: Snapshot) -> list[tuple[Any, ...]]:
+    key = f"exports:differences:{before.pk}:{after.pk}"
+    found: list[tuple[Any, ...]] | None = cache.get(key)
+    if found is None:
+        found = _many(before, after, limit=FEW)
+        cache.set(key, found, KEPT_S)
+    return found
+
+
+def _many(
+    before: Snapshot, after: Snapshot, *, limit: int, kind: str = "", why: str = "", place: tuple[int, int] = (0, 0)
+) -> list[tuple[Any, ...]]:
+    """Ends as soon as the page is full, which is soon where there are many."""
     sql = f"""
         SELECT * FROM ({_JOINED.replace("/* from */", "AND question_id >= %(question)s")}) d
         WHERE kind <> 'same' AND (question_id, slot) > (%(question)s, %(slot)s)
           AND (%(kind)s = '' OR kind = %(kind)s) AND (%(why)s = '' OR why = %(why)s)
         ORDER BY question_id, slot LIMIT %(limit)s"""  # noqa: S608
-    values = _values(before, after) | {"question": question, "slot": slot, "kind": kind, "why": why, "limit": limit + 1}
-    with connection.cursor() as db:
-        db.execute(sql, values)
-        found = db.fetchall()
-    shown = found[:limit]
-    rows = _described(before, after, shown)
-    return Slice(rows, f"{shown[-1][0]}.{shown[-1][1]}" if len(found) > limit else None)
+    chosen = {"question": place[0], "slot": place[1], "kind": kind, "why": why, "limit": limit}
+    with connection.cursor() as cursor:
+        cursor.execute(sql, _values(before, after) | chosen)
+        return list(cursor.fetchall())
 
 
 def _described(before: Snapshot, after: Snapshot, rows: list[tuple[Any, ...]]) -> list[Difference]:
@@ -157,7 +180,7 @@ def _described(before: Snapshot, after: Snapshot, rows: list[tuple[Any, ...]]) -
         state, reason = reasons.get((snapshot.pk, question, slot)) or reasons.get((snapshot.pk, question, 0), ("", ""))
         there = number is not None
         return Side(
-            number, tier or "", errors, path, words.get(path, ""), revisions.get(response),
+            snapshot.pk, number, tier or "", errors, path, words.get(path, ""), revisions.get(response),
             "" if there else state, "" if there else reason,
         )  # fmt: skip
 

@@ -78,6 +78,7 @@ def page_addresses(world: World) -> dict[str, str]:
         **certificate_pages(make_study(world)),
         "export_new": reverse("export_new"),
         "export_compare": reverse("export_compare"),
+        "question_snapshots": reverse("question_snapshots", args=(run, uid)),
     }
 
 
@@ -207,7 +208,7 @@ ROLES_TO_READ |= dict.fromkeys(("practice", "practice_item"), JUDGES)
 ROLES_TO_WRITE |= dict.fromkeys(("practice_judge", "practice_next", "practice_skip"), JUDGES)
 ROLES_TO_READ |= {name: {ADJUDICATOR} for name in ("settle", "settle_flags", "settle_flag", "settle_path")}
 ROLES_TO_WRITE |= {name: {ADJUDICATOR} for name in ("settle_flag", "settle_path")}
-ROLES_TO_READ |= {"question_flag": JUDGES, "export_compare": READERS}
+ROLES_TO_READ |= {"question_flag": JUDGES, "export_compare": READERS, "question_snapshots": READERS}
 ROLES_TO_WRITE |= {"question_flag": JUDGES, "question_flag_withdraw": JUDGES}
 ROLES_TO_READ |= dict.fromkeys(("quality", "contamination", "run_contamination"), READERS)
 ROLES_TO_WRITE |= {"inspection_order": {CURATOR}}
@@ -228,4 +229,5 @@ ELSEWHERE = {
     "export_file",
     "export_publish",
     "export_discard",
+    "snapshot_record",
 }  # logout is anyone's; the others have their tests beside the exports
