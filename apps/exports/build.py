@@ -27,7 +27,7 @@ from apps.exports.lineage import PAGE, Asked
 from apps.exports.proof.manifest import code_version, merkle_section
 from apps.exports.proof.signing import SigningKey, signing_key
 from apps.exports.provenance import provenance_of
-from apps.exports.records import Variant, make_record
+from apps.exports.records import Variant, make_records
 from apps.exports.selectors import check_signed_off
 from apps.exports.sieves import WHOLE, Sifter, sieves_of
 from apps.exports.tally import Tally, manifest_of
@@ -143,10 +143,9 @@ class _Writing:
     def _write_records(self, asked: Asked) -> None:
         for kept in asked.kept:
             try:
-                records = [
-                    make_record(v, question=asked.question, cot=kept.path.text, response=kept.response.text)
-                    for v in self._sets
-                ]
+                records = make_records(
+                    self._variants, question=asked.question, cot=kept.path.text, response=kept.response.text
+                )
             except ValueError as error:
                 raise LedgerBrokenError(f"{asked.question.uid}, slot {kept.slot}: {error}") from error
             for writer, record in zip(self._sets.values(), records, strict=True):

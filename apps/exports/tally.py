@@ -73,16 +73,20 @@ class Tally:
         self.records += 1
         self.held_out_records += asked.question.held_out
         self.people_overrode += asked.row.overridden
-        self.signed_off[asked.row.tier] += kept.signed_by is not None
-        self.simulated += bool(kept.simulated_stages)
-        self.simulated_by_stage.update(kept.simulated_stages)
+        if kept.signed_by is not None:
+            self.signed_off[asked.row.tier] += 1
         self.tiers[asked.row.tier, "records"] += 1
         self.composition[asked.question.benchmark.name, asked.question.split]["records"] += 1
+        if kept.simulated_stages:
+            self.simulated += 1
+            for stage in kept.simulated_stages:
+                self.simulated_by_stage[stage] += 1
         origin = kept.source or kept.path
-        authors = {self._author(kind) for kind in kept.calls.values()}
+        authors = {self._author(kind) for kind in set(kept.calls.values())}
         if origin.call_id is None:
             authors.add(("import", origin.model or origin.generator, NO_TERMS))
-        self.models.update(authors)
+        for author in authors:
+            self.models[author] += 1
 
     def count_overlap(self, exported: Sequence[QuestionRow]) -> None:
         """Questions that also stand in a held-out set, whole or by their stem alone (contamination)."""

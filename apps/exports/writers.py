@@ -5,7 +5,8 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any, Literal, Protocol, TypedDict, cast, get_args
 
@@ -69,16 +70,18 @@ class JsonlWriter:
         self._file = _packed(self._sink, suffix)
         self._leaves: list[bytes] = []
         self._held = 0
+        self._behind = _Behind(name)
 
     def write(self, record: Any) -> None:
         leaf = orjson.dumps(record)
         self._leaves.append(leaf)
         self._held += len(leaf)
         if self._held >= BATCH_BYTES:
-            self._write_held()
+            self._hand_over()
 
     def finish(self) -> list[FileEntry]:
-        self._write_held()
+        self._hand_over()
+        self._behind.wait()
         if self._file is not self._sink:
             self._file.close()  # ends the packed stream
         self._sink.sync()
@@ -87,13 +90,37 @@ class JsonlWriter:
         return [{"path": self.path.name, "sha256": digest, "records": self.tree.size, "bytes": self._sink.size}]
 
     def close(self) -> None:
+        self._behind.close()
         self._file.close()
         self._sink.close()
 
-    def _write_held(self) -> None:
-        self.tree.extend(self._leaves)
-        self._file.write(b"".join(leaf + b"\n" for leaf in self._leaves))
+    def _hand_over(self) -> None:
+        self._behind.do(self._write_lines, self._leaves)
         self._leaves, self._held = [], 0
+
+    def _write_lines(self, leaves: list[bytes]) -> None:
+        self.tree.extend(leaves)
+        self._file.write(b"".join(leaf + b"\n" for leaf in leaves))
+
+
+class _Behind:
+    """A thread that does one thing after the other while its owner goes on: hashing, packing and writing need no lock of
+    the interpreter. One thing at most waits, so that the memory stays small; what fails, fails the next call."""
+
+    def __init__(self, name: str) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"write-{name}")
+        self._last: Future[None] | None = None
+
+    def do(self, work: Callable[..., None], *args: Any) -> None:
+        self.wait()
+        self._last = self._thread.submit(work, *args)
+
+    def wait(self) -> None:
+        if self._last:
+            self._last.result()
+
+    def close(self) -> None:
+        self._thread.shutdown()
 
 
 class _HashedFile:
@@ -143,6 +170,7 @@ class ParquetWriter:
         self._shards: list[tuple[Path, int]] = []  # (passing path, rows)
         self._rows: list[Mapping[str, Any]] = []
         self._held = 0
+        self._behind = _Behind(name)
         self._open_shard()
 
     def write(self, record: Mapping[str, Any]) -> None:
@@ -151,17 +179,20 @@ class ParquetWriter:
         self.tree.add(leaf)
         self._held += len(leaf)
         if self._held >= self._group_bytes:
-            if self._sink.tell() >= self._shard_bytes:
-                self._close_shard()
-                self._open_shard()
-            self._flush()
+            self._behind.do(self._write_group, self._rows)
+            self._rows, self._held = [], 0
 
     def finish(self) -> list[FileEntry]:
-        self._flush()
+        self._behind.do(self._append, self._rows)
+        self._behind.wait()
         self._close_shard()
         return [self._settle(number, path, rows) for number, (path, rows) in enumerate(self._shards)]
 
     def close(self) -> None:
+        self._behind.close()
+        self._close_files()
+
+    def _close_files(self) -> None:
         if not self._sink.closed:
             self._writer.close()
             self._sink.close()
@@ -172,14 +203,19 @@ class ParquetWriter:
         self._writer = pq.ParquetWriter(self._sink, self._schema, compression="zstd", write_statistics=False)
         self._shard_rows = 0
 
-    def _flush(self) -> None:
-        if self._rows:
-            self._writer.write_table(pa.Table.from_pylist(self._rows, schema=self._schema))
-            self._shard_rows += len(self._rows)
-            self._rows, self._held = [], 0
+    def _write_group(self, rows: list[Mapping[str, Any]]) -> None:
+        if self._sink.tell() >= self._shard_bytes:
+            self._close_shard()
+            self._open_shard()
+        self._append(rows)
+
+    def _append(self, rows: list[Mapping[str, Any]]) -> None:
+        if rows:
+            self._writer.write_table(pa.Table.from_pylist(rows, schema=self._schema))
+            self._shard_rows += len(rows)
 
     def _close_shard(self) -> None:
-        self.close()
+        self._close_files()
         self._shards.append((self._path, self._shard_rows))
 
     def _settle(self, number: int, path: Path, rows: int) -> FileEntry:
