@@ -76,7 +76,9 @@ def strata_of(queue: ReviewQueue) -> list[StratumRow]:
         cache.set(key, drawn, KEPT_S)
     touched = QueueItem.objects.filter(Q(done__gt=0) | Q(open=False), queue=queue).values_list("stratum")
     counted = touched.annotate(
-        Count("pk", filter=Q(open=False, set_aside=False)), Sum("done"), Count("pk", filter=Q(set_aside=True))
+        finished=Count("pk", filter=Q(open=False, set_aside=False)),
+        said=Sum("done"),
+        aside=Count("pk", filter=Q(set_aside=True)),
     ).order_by("stratum")
     done = {stratum: (finished, said, aside) for stratum, finished, said, aside in counted}
     return [StratumRow(name, items, *done.get(name, (0, 0, 0)), low, high) for name, items, low, high in drawn]
@@ -85,7 +87,8 @@ def strata_of(queue: ReviewQueue) -> list[StratumRow]:
 def _drawn(queue: ReviewQueue) -> list[tuple[str, int, float | None, float | None]]:
     """(stratum, items, lowest and highest inclusion probability), over all items of the queue."""
     rows = QueueItem.objects.filter(queue=queue).values_list("stratum").order_by("stratum")
-    return list(rows.annotate(Count("pk"), Min("inclusion_probability"), Max("inclusion_probability"))[:MOST_STRATA])
+    found = rows.annotate(items=Count("pk"), low=Min("inclusion_probability"), high=Max("inclusion_probability"))
+    return list(found[:MOST_STRATA])
 
 
 @dataclass(frozen=True, slots=True)
