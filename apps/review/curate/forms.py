@@ -16,6 +16,7 @@ from apps.reasoning.models import Label, Run, Tier
 from apps.review.curate.plan_words import KINDS, TRAITS
 from apps.review.models import ReviewQueue
 from apps.review.queues.build import Gold, settled_gold
+from apps.review.queues.measured import measured_judge
 from apps.review.queues.plans import PlanError, SamplingPlan, mix, parse_plan
 
 MOST = 20_000  # paths that the page draws; larger queues are made by the command, which may take its time
@@ -88,7 +89,13 @@ class QueueForm(forms.Form):
 
     def __init__(self, data: QueryDict | None, *, project: Project, making: bool, run: Run | None = None) -> None:
         """`making`: not a preview alone, so a name is needed. `run`: the one chosen before anything was sent."""
-        super().__init__(data, initial=INITIAL | {"run": run.name if run else None})
+        self.measured = measured_judge(run) if run else None
+        known = (
+            {"sensitivity": self.measured.sensitivity, "specificity": self.measured.specificity}
+            if self.measured
+            else {}
+        )
+        super().__init__(data, initial=INITIAL | known | {"run": run.name if run else None})
         self.project = project
         self.plan: SamplingPlan | None = None
         self.fields["name"].required = making

@@ -14,6 +14,7 @@ from apps.review.models import QueueItem, QueueState, ReviewQueue
 from apps.review.queues import frames
 from apps.review.queues.drawing import Draw, draw_plan
 from apps.review.queues.errors import QueueError
+from apps.review.queues.measured import as_measured
 from apps.review.queues.plans import PlanError, SamplingPlan, gold_places, mix
 
 PRACTICE_OVERLAP = 30_000  # everyone does all of it
@@ -49,7 +50,7 @@ def build_queue(
     Without `gold` given, the plan's share of gold comes from what people settled in the project (`settled_gold`).
     Practice: the gold given is the queue, everyone gets all of it. Raises PlanError, QueueError.
     """
-    name = name.strip()
+    name, plan = name.strip(), as_measured(run, plan)
     if not name or len(name) > 100:
         raise QueueError("Give the queue a name of at most 100 characters.", field="name")
     if ReviewQueue.objects.filter(project=run.project_id, name=name).exists():
@@ -110,7 +111,7 @@ class Preview:
 
 def preview_plan(*, run: Run, plan: SamplingPlan) -> Preview:
     """Draws without writing: what `build_queue` would take now. Raises PlanError."""
-    drawn = draw_plan(run, plan)
+    drawn = draw_plan(run, as_measured(run, plan))
     rows = frames.fetch(
         f"""SELECT d.stratum, l.judge_label, count(*), count(DISTINCT d.question_id), min(d.probability),
           GROUPING(d.stratum, l.judge_label)
