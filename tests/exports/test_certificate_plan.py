@@ -119,6 +119,17 @@ def test_strata_weigh_and_a_faulty_one_makes_it_hopeless():
 
     assert (found.judged, found.faults, found.hopeless, found.decided) == (3, 1, True, False)
     assert "only 3 of the 4 records planned are judged" in found.claim.sentence
+    rest = weigh(plan, [("easy", "right"), ("hard", "wrong")], sizes={"easy": (100, 1), "hard": (1, 1)}, reviewers=1, misses=None)  # fmt: skip
+    assert rest.hopeless == (not rest.claim.holds)
+
+
+def test_a_fault_in_a_small_stratum_read_whole_is_not_the_end():
+    plan = CertificatePlan(kind="stratified", by="tier", rate=0.2, confidence=0.5, finite=True)
+    said = [("small", "wrong"), *[("large", "right")] * 20, ("large", "")]
+
+    found = weigh(plan, said, sizes={"large": (1000, 21), "small": (1, 1)}, reviewers=1, misses=None)
+
+    assert not found.hopeless
 
 
 def test_plans_in_words():

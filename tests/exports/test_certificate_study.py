@@ -28,9 +28,11 @@ from apps.exports.certificate.opening import drawn_numbers, forecast_certificati
 from apps.exports.certificate.plan import CertificatePlan, parse_certificate_plan
 from apps.exports.certificate.signing import write_certificates
 from apps.exports.certificate.standing import standing_of
+from apps.exports.errors import ExportRefusedError
 from apps.exports.models import Snapshot
 from apps.exports.models_certificate import Certification, SampleClaim, SampleJudgment, SampleRecord
 from apps.exports.provenance import pseudonym
+from apps.exports.publishing import discard_candidate
 from apps.exports.services import folder_of
 from apps.reasoning.models import ReasoningPath, Response, Verdict
 from apps.review.queues.errors import ItemLost, NotAdmitted
@@ -385,6 +387,7 @@ def test_a_sequential_test_ends_when_it_is_decided(settings, monkeypatch, tmp_pa
     standing = standing_of(study)
     assert (standing.judged, standing.progress.decision, standing.claim.holds) == (fewest, "accept", True)
     assert SampleJudgment.objects.count() == fewest
+    assert waiting_for([study], make_user("clinician")) == set()
     assert why_none(study, reviewer).code == "closed"
 
 
@@ -619,6 +622,11 @@ def test_the_same_records_are_not_studied_twice(settings, monkeypatch, tmp_path,
     for snapshot in (candidate, again):
         with pytest.raises(CertificateRefusedError, match="next candidate, with a fresh sample"):
             open_study(snapshot)
+
+
+def test_a_candidate_with_a_study_is_not_thrown_away(study, candidate):
+    with pytest.raises(ExportRefusedError, match="rest on it"):
+        discard_candidate(snapshot=candidate)
 
 
 def test_given_up_before_anything_was_said_it_may_be_opened_again(study, candidate):

@@ -202,8 +202,9 @@ def waiting_for(studies: list[Certification], reviewer: User) -> set[int]:
         ).exists()
         with connection.cursor() as cursor:
             cursor.execute(_CANDIDATE, _parameters(study, reviewer, []))
-            if resumable or cursor.fetchone():
-                found.add(study.pk)
+            free = resumable or bool(cursor.fetchone())
+        if free and not standing_of(study).decided:
+            found.add(study.pk)
     return found
 
 

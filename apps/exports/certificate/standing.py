@@ -22,7 +22,7 @@ class Standing:
     """`judged`, `faults`: of records whose reviewers all spoke; for the sequential test, those up to the first gap or its
     decision, `ahead` being judged behind them. `bound`: the exact upper limit of what was judged, as if it had been planned so.
 
-    `decided`: no further record changes what is said. `hopeless`: more faults than the plan accepts.
+    `decided`: no further record changes what is said. `hopeless`: it will not hold, though nothing more were found wrong.
     """
 
     size: int
@@ -81,16 +81,20 @@ def weigh(
     for stratum, outcome in said:
         judged[stratum] += bool(outcome)
         faults[stratum] += outcome == Outcome.WRONG
-    strata = [Stratum(name, records, judged[name], faults[name]) for name, (records, _) in sizes.items()]
     done, found, complete = judged.total(), faults.total(), judged.total() == len(said)
-    claim = claim_from_sample(
-        strata,
-        target=plan.rate,
-        planned=len(said),
-        reviewers=reviewers,
-        misses=misses,
-        confidence=plan.confidence,
-        finite=plan.finite and misses is None,
+    strata = [Stratum(name, records, judged[name], faults[name]) for name, (records, _) in sizes.items()]
+    best = [Stratum(name, records, drawn, faults[name]) for name, (records, drawn) in sizes.items()]  # no fault more
+    claim, at_best = (
+        claim_from_sample(
+            counted,
+            target=plan.rate,
+            planned=len(said),
+            reviewers=reviewers,
+            misses=misses,
+            confidence=plan.confidence,
+            finite=plan.finite and misses is None,
+        )
+        for counted in (strata, best)
     )
     return Standing(
         size=len(said),
@@ -103,7 +107,7 @@ def weigh(
         bound=highest_rate(found, done, confidence=plan.confidence),
         complete=complete,
         decided=complete,
-        hopeless=any(faults[name] > plan.accept for name in sizes),
+        hopeless=not at_best.holds,
         claim=claim,
     )
 

@@ -21,7 +21,7 @@ from apps.exports.certificate.errors import CertificateRefusedError
 from apps.exports.certificate.forms import CertificateForm
 from apps.exports.certificate.misses import misses_of
 from apps.exports.certificate.opening import Forecast, forecast_certification, open_certification
-from apps.exports.certificate.standing import plan_of, standing_of
+from apps.exports.certificate.standing import Standing, plan_of, standing_of
 from apps.exports.certificate.words import expected_words, picture_of, plan_words
 from apps.exports.models import Snapshot
 from apps.exports.models_certificate import (
@@ -66,10 +66,10 @@ def certificate(request: HttpRequest, export_id: UUID) -> HttpResponse:
     if study is not None:
         assert isinstance(request.user, User)
         context |= {"plan": plan_of(study), "plan_words": plan_words(plan_of(study), study.size)}
-        over = not study.is_open or standing_of(study).decided
-        context["admitted"] = not over and study.admits(request.user)
+        standing = standing_of(study)
+        context["admitted"] = study.is_open and not standing.decided and study.admits(request.user)
         if curator:
-            context |= _live(study)
+            context |= _live(study, standing)
         if study.state in (CertificationState.PUBLISHED, CertificationState.ENDED):
             context |= {"faults": _faults(study), "most": SHOWN_FAULTS}
     if request.headers.get("HX-Request"):
@@ -151,8 +151,8 @@ def _ending(study: Certification, problem: str = "") -> dict[str, Any]:
     return {"study": study, "standing": standing, "says": said, "problem": problem}
 
 
-def _live(study: Certification) -> dict[str, Any]:
-    standing, claims = standing_of(study), SampleClaim.objects.filter(record__certification=study)
+def _live(study: Certification, standing: Standing) -> dict[str, Any]:
+    claims = SampleClaim.objects.filter(record__certification=study)
     on_screen = claims.filter(state=ClaimState.LIVE, slot__isnull=False, expires_at__gt=timezone.now()).count()
     passed = claims.filter(state=ClaimState.SKIPPED).order_by().values_list("skip_reason").annotate(n=Count("pk"))
     said = SampleJudgment.objects.filter(record__certification=study, current=True, wrong__isnull=False)
