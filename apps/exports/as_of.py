@@ -34,7 +34,7 @@ class InSnapshot:
 
 def snapshots_with(project: Project, run: Run, question: Question) -> list[InSnapshot]:
     """Of the newest snapshots of the run, what each says of the question; newest first. Seven reads, whatever their number."""
-    done = Snapshot.objects.filter(project=project, run=run, state=ExportState.DONE).defer("manifest", "checkpoint")
+    done = Snapshot.objects.filter(project=project, run=run, state=ExportState.DONE).defer("manifest")
     snapshots = list(done.select_related("run").order_by("-created_at", "-id")[:NEWEST])
     found = {s.pk: InSnapshot(s) for s in snapshots}
     held = list(SnapshotRecord.objects.filter(snapshot__in=snapshots, question=question).order_by("slot"))

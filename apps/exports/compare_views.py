@@ -22,7 +22,7 @@ TO_CHOOSE = 200  # newest ones offered; any other can be named in the address
 def export_compare(request: HttpRequest) -> HttpResponse:
     """`a` and `b` in the address name the earlier and the later one; without them, the two newest of one run."""
     project = project_of(request)
-    offered = snapshots_of(project).filter(state=ExportState.DONE).defer("manifest", "checkpoint")
+    offered = snapshots_of(project).filter(state=ExportState.DONE).defer("manifest")
     choices = list(offered[:TO_CHOOSE])
     b = snapshot_called(project, request.GET["b"]) if request.GET.get("b") else next(iter(choices), None)
     a = snapshot_called(project, request.GET["a"]) if request.GET.get("a") else _before(choices, b)

@@ -32,6 +32,7 @@ WHY_WORDS: dict[Why, str] = {
 }
 ON_PAGE = 50
 KEPT_S = 24 * 3600  # snapshots that are done never change
+LARGEST_ID, LARGEST_SLOT = 2**63 - 1, 2**15 - 1
 FEW = 2_000  # differences that are kept whole, so that no page looks for them again
 
 
@@ -142,16 +143,24 @@ def _few(before: Snapshot, after: Snapshot) -> list[tuple[Any, ...]]:
 def _many(
     before: Snapshot, after: Snapshot, *, limit: int, kind: str = "", why: str = "", place: tuple[int, int] = (0, 0)
 ) -> list[tuple[Any, ...]]:
-    """Ends as soon as the page is full, which is soon where there are many."""
-    sql = f"""
-        SELECT * FROM ({_JOINED.replace("/* from */", "AND question_id >= %(question)s")}) d
+    """Block after block of questions, each larger than the one before, until there are enough: soon, where there are many."""
+    block = f"""
+        SELECT * FROM ({_JOINED.replace("/* from */", "AND question_id BETWEEN %(question)s AND %(end)s")}) d
         WHERE kind <> 'same' AND (question_id, slot) > (%(question)s, %(slot)s)
           AND (%(kind)s = '' OR kind = %(kind)s) AND (%(why)s = '' OR why = %(why)s)
         ORDER BY question_id, slot LIMIT %(limit)s"""  # noqa: S608
-    chosen = {"question": place[0], "slot": place[1], "kind": kind, "why": why, "limit": limit}
+    values = _values(before, after) | {"question": place[0], "slot": place[1], "kind": kind, "why": why}
+    found: list[tuple[Any, ...]] = []
+    size: int = FEW
     with connection.cursor() as cursor:
-        cursor.execute(sql, _values(before, after) | chosen)
-        return list(cursor.fetchall())
+        while len(found) < limit and values["question"] is not None:
+            cursor.execute(_BLOCK_END, values | {"size": size})
+            (end,) = cursor.fetchone() or (None,)
+            cursor.execute(block, values | {"end": end or LARGEST_ID, "limit": limit - len(found)})
+            found += cursor.fetchall()
+            values |= {"question": end, "slot": LARGEST_SLOT}
+            size *= 8
+    return found
 
 
 def _described(before: Snapshot, after: Snapshot, rows: list[tuple[Any, ...]]) -> list[Difference]:
@@ -213,6 +222,12 @@ _MISSING = """CASE
         AND o.question_id = {here}.question_id AND o.slot IN (0, {here}.slot)) THEN 'left_out'
       WHEN EXISTS (SELECT 1 FROM exports_snapshotrecord r WHERE r.snapshot_id = %({there})s
         AND r.question_id = {here}.question_id) THEN 'records' ELSE 'run' END"""
+_BLOCK_END = """
+SELECT min(ended) FROM (
+  (SELECT question_id AS ended FROM exports_snapshotrecord WHERE snapshot_id = %(before)s AND question_id >= %(question)s
+   ORDER BY question_id OFFSET %(size)s LIMIT 1) UNION ALL
+  (SELECT question_id FROM exports_snapshotrecord WHERE snapshot_id = %(after)s AND question_id >= %(question)s
+   ORDER BY question_id OFFSET %(size)s LIMIT 1)) e"""
 _COLUMNS = "question_id, slot, path_id, response_id, tier, errors, overridden, number, content"
 _JOINED = f"""
 SELECT coalesce(a.question_id, b.question_id) AS question_id, coalesce(a.slot, b.slot) AS slot,

@@ -38,7 +38,6 @@ class Snapshot(models.Model):
     config = models.JSONField(default=dict, blank=True)  # config.ExportConfig as JSON
     folder = models.CharField(max_length=500, blank=True)
     manifest = models.JSONField(null=True)
-    checkpoint = models.JSONField(null=True)  # how far its files are safe on the disk, while it is being built
     records = models.PositiveIntegerField(default=0)
     bytes = models.PositiveBigIntegerField(default=0)  # of all files but the manifest
     questions = models.PositiveIntegerField(default=0)  # of the run, known once building

@@ -36,8 +36,8 @@ def snapshots_of(project: Project) -> QuerySet[Snapshot]:
 
 
 def snapshots_before(project: Project, before: UUID | None) -> QuerySet[Snapshot]:
-    """Those that come after `before` in the list (keyset); all when it is None or not there."""
-    found = snapshots_of(project)
+    """Those that come after `before` in the list (keyset); all when it is None or not there. Without their manifests."""
+    found = snapshots_of(project).defer("manifest")
     last = found.filter(pk=before).first() if before else None
     if last is None:
         return found

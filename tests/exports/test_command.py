@@ -40,6 +40,18 @@ def test_one_set_gives_one_file(tmp_path, capsys):
     assert "3 in the run" in capsys.readouterr().out
 
 
+def test_what_is_chosen_is_what_is_written(tmp_path, capsys):
+    run = make_finished_run(8)
+    chosen = ["--labels", "judge", "--tier", "easy", "--tier", "medium", "--benchmark", "medqa", "--duplicates", "out"]
+
+    call_command("export_dataset", run.name, *chosen, "--out", str(tmp_path / "x"), "--json")
+
+    manifest = json.loads(capsys.readouterr().out)
+    assert manifest["choices"]["tiers"] == ["easy", "medium"]
+    assert (manifest["choices"]["labels"], manifest["choices"]["duplicates"]) == ("judge", "out")
+    assert manifest["excluded"]["benchmark_not_chosen"] == 6
+
+
 def refused(*args: str) -> CommandError:
     with pytest.raises(CommandError) as caught:
         call_command("export_dataset", *args)

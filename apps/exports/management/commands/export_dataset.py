@@ -14,7 +14,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from apps.exports.build import build_export
-from apps.exports.config import ExportConfig, Policy, read_config
+from apps.exports.config import (
+    DUPLICATE_WORDS,
+    LABEL_WORDS,
+    SOURCE_WORDS,
+    TIER_NAMES,
+    ExportConfig,
+    Policy,
+    read_config,
+)
 from apps.exports.errors import ExportRefusedError, LedgerBrokenError
 from apps.exports.folder import check_target
 from apps.exports.forms.names import FORMS
@@ -42,6 +50,11 @@ class Command(BaseCommand):
             "--form", action="append", default=[], choices=FORMS, help="further files beside the sets; may be repeated"
         )
         parser.add_argument("--system-prompt", default="", metavar="TEXT", help="first turn of the form messages")
+        for key, words in (("labels", LABEL_WORDS), ("sources", SOURCE_WORDS), ("duplicates", DUPLICATE_WORDS)):
+            first = next(iter(words))
+            parser.add_argument(f"--{key}", choices=tuple(words), default=first, help=f"{key} (default: {first})")
+        parser.add_argument("--benchmark", action="append", default=[], metavar="SLUG", help="may be repeated")
+        parser.add_argument("--tier", action="append", default=[], choices=TIER_NAMES, help="may be repeated")
         parser.add_argument(
             "--gate",
             action="append",
@@ -106,8 +119,10 @@ def _config(options: Mapping[str, Any]) -> ExportConfig:
         "within": options["near_duplicates"],
         "threshold": options["similarity"],
     }
+    chosen = {key: options[key] for key in ("labels", "sources", "duplicates")}
+    chosen |= {"benchmarks": options["benchmark"], "tiers": options["tier"]}
     further = {"forms": options["form"], "system_prompt": options["system_prompt"]}
-    return read_config({"gates": gates, "contamination": contamination, **further})
+    return read_config({"gates": gates, "contamination": contamination, **chosen, **further})
 
 
 def _run_named(name: str) -> Run:
