@@ -64,6 +64,16 @@ def test_the_root_is_the_one_defined(leaves):
     assert root_of(leaves) == defined_root(leaves)
 
 
+@given(LEAVES, st.integers(1, 9))
+@settings(deadline=None)
+def test_leaves_may_come_in_any_portions(leaves, portion):
+    tree = MerkleTree()
+    for start in range(0, len(leaves), portion):
+        tree.extend(leaves[start : start + portion])
+
+    assert (tree.size, tree.root()) == (len(leaves), defined_root(leaves))
+
+
 def test_published_roots():
     """The test vectors of Google's Certificate Transparency implementation."""
     leaves = [bytes.fromhex(h) for h in ("", "00", "10", "2021", "3031", "40414243", "5051525354555657", "60")]
