@@ -38,7 +38,7 @@ WHERE rq.run_id = %(run)s AND rq.question_id > %(after)s ORDER BY rq.question_id
 
 _PATH = (
     "{0}.id, {0}.run_id, {0}.origin, {0}.generator, {0}.sample, {0}.parent_id, {0}.revision, {0}.current, {0}.model,"
-    " {0}.temperature, {0}.seed, {0}.call_id::text, {0}.answer, {0}.finish_reason"
+    " {0}.temperature, {0}.seed, {0}.call_id::text, {0}.answer, {0}.finish_reason, {0}.author_id"
 )
 _CHOSEN = f"""
 SELECT s.question_id, s.slot, s.why, l.label, l.disputed, d.decision, d.content_hash, d.by_id,

@@ -60,6 +60,7 @@ def _path(path: PathRow, calls: Calls) -> dict[str, Any]:
         "model": path.model,
         "temperature": path.temperature,
         "seed": path.seed,
+        "by": pseudonym(path.author_id) if path.author_id else None,
         **_call(path.call_id, calls),
     }
 

@@ -64,6 +64,7 @@ class PathRow(NamedTuple):
     call_id: str | None
     answer: str
     finish_reason: str
+    author_id: int | None
     text: str
 
     @property

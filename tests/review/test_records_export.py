@@ -15,13 +15,16 @@ from apps.exports.build import build_export
 from apps.exports.errors import ExportRefusedError
 from apps.exports.models import Snapshot
 from apps.exports.preview import preview_export
+from apps.exports.provenance import pseudonym
 from apps.exports.services import create_export
 from apps.pipeline.config import ConfigError, parse_config
 from apps.reasoning.models import Response, Run, RunQuestion, Selection
 from apps.review.records.decisions import accept_record, exclude_record, read_record
 from apps.review.records.overrides import override_response
+from apps.review.records.rewriting import override_path
 from apps.review.records.signoff import SignOff, refusal, sign_offs
-from tests.factories import make_finished_run, make_user
+from apps.review.services import confirm_remake, follow_questions
+from tests.factories import make_finished_run, make_user, make_verdict
 
 HALF_OF_MEDIUM = {"sign_off": {"medium": 0.5}}
 
@@ -94,6 +97,25 @@ def test_an_export_waits_until_enough_is_signed_off(tmp_path: Path, person: User
     manifest = export(run, tmp_path / "out")
     assert manifest["sign_off"] == {"medium": {"required": 0.5, "records": 3, "signed_off": 2}}
     assert create_export(run=run, variants=["all"], format="jsonl").number == 1
+
+
+def test_the_trail_names_who_wrote_a_path(tmp_path: Path, person: User) -> None:
+    run = make_finished_run(5)
+    row = medium(run)
+    before = Selection.objects.get(run=run, question=row.question, slot=1, current=True).path
+    assert before
+    text = f"Potassium first.\n\nAnswer: {row.question.key_letter}. {row.question.key_text}"
+    made = override_path(run=run, path=before, text=text, reason="It skips a step.", by=person).made.path
+    assert made
+    make_verdict(made)
+    confirm_remake(run=run, question_ids=[row.question_id], by=person)
+    Response.objects.create(run=run, path=made, text=text, answer=row.question.key_letter)
+    follow_questions(run, [row.question_id])
+    export(run, tmp_path / "out")
+    trail = {t["path"]["id"]: t["path"] for t in lines(tmp_path / "out", "provenance.jsonl")}
+    assert trail[made.pk]["by"] == pseudonym(person.pk)
+    assert {path["by"] for pk, path in trail.items() if pk != made.pk} == {None}
+    assert before.pk not in trail
 
 
 def test_a_record_changed_after_it_was_accepted_counts_no_more(tmp_path: Path, person: User) -> None:
