@@ -98,7 +98,7 @@ class RunCounter(models.Model):
 class RunQuestion(models.Model):
     """A question in a run: what lists and filters read. Only `reasoning.services.assess_questions` changes it."""
 
-    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="questions")
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="questions", db_index=False)
     question = models.ForeignKey(Question, on_delete=models.PROTECT, related_name="in_runs")
     benchmark = models.ForeignKey(Benchmark, on_delete=models.PROTECT, related_name="+")
     state = models.CharField(max_length=10, choices=QuestionState, default=QuestionState.WAITING)
@@ -149,8 +149,8 @@ class ReasoningPath(models.Model):
     A refined path has the generator and sample of its parent. One with an `author` was written by that person.
     """
 
-    run = models.ForeignKey(Run, on_delete=models.PROTECT, related_name="paths")
-    question = models.ForeignKey(Question, on_delete=models.PROTECT, related_name="paths")
+    run = models.ForeignKey(Run, on_delete=models.PROTECT, related_name="paths", db_index=False)
+    question = models.ForeignKey(Question, on_delete=models.PROTECT, related_name="paths", db_index=False)
     origin = models.CharField(max_length=12, choices=Origin)
     generator = models.CharField(max_length=60, blank=True)
     sample = Slots(default=1)
@@ -287,7 +287,7 @@ class PathLabel(models.Model):
     Kept by `assess_questions`; what the Paths page filters by.
     """
 
-    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="labels")
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="labels", db_index=False)
     path = models.ForeignKey(ReasoningPath, on_delete=models.PROTECT, related_name="labels")
     question = models.ForeignKey(Question, on_delete=models.PROTECT, related_name="+", db_index=False)
     label = models.CharField(max_length=10, choices=Label)
