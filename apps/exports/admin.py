@@ -1,7 +1,7 @@
 from django.contrib import admin
 
 from apps.exports.models import Snapshot, SnapshotOmission, SnapshotRecord
-from apps.exports.models_checks import Inspection, InspectionPair
+from apps.exports.models_checks import GateCheck, Inspection, InspectionPair
 from apps.exports.models_downloads import Download
 from apps.questions.admin_access import ReadOnlyAdmin
 
@@ -31,6 +31,12 @@ class InspectionAdmin(ReadOnlyAdmin):
     list_display = ("__str__", "kind", "state", "threshold", "created_by", "created_at", "finished_at")
     list_select_related = ("run", "created_by")
     list_filter = ("kind", "state")
+
+
+@admin.register(GateCheck)
+class GateCheckAdmin(ReadOnlyAdmin):
+    list_display = ("run_id", "path_id", "gates")
+    ordering = ("id",)
 
 
 @admin.register(InspectionPair)

@@ -9,7 +9,7 @@ from django.db import models
 from django.db.models import Q
 
 from apps.questions.models import Project, Question
-from apps.reasoning.models import Run
+from apps.reasoning.models import ReasoningPath, Run
 
 
 class InspectionKind(models.TextChoices):
@@ -79,6 +79,22 @@ class Inspection(models.Model):
     @property
     def percent(self) -> int:
         return min(100, 100 * self.done // self.total) if self.total else 0
+
+
+class GateCheck(models.Model):
+    """What the gates found in the texts of one record, so that no export looks through the same texts again."""
+
+    run = models.ForeignKey(Run, on_delete=models.CASCADE, related_name="+", db_index=False)
+    path = models.ForeignKey(ReasoningPath, on_delete=models.CASCADE, related_name="+", db_index=False)
+    content = models.BinaryField(max_length=16)  # digest of the texts, of what the gates know of them, and of the gates
+    gates = models.PositiveIntegerField()  # a bit for each gate but `twin`, which depends on the records before
+    twin = models.BigIntegerField()  # digest of the reasoning
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=("run", "path"), name="gate_check_of_record"),)
+
+    def __str__(self) -> str:
+        return f"path {self.path_id} in run {self.run_id}"
 
 
 class PairScope(models.TextChoices):

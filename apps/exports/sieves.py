@@ -65,7 +65,7 @@ def sieves_of(run: Run, config: ExportConfig, *, should_stop: Callable[[], bool]
     if config.labels != "clinician_first":
         found.append(LabelSieve(run, by_people=config.labels == "clinician"))
     if any(config.gates.get(gate, "warn") != "off" for gate in GATES):
-        found.append(GateSieve(config.gates))
+        found.append(GateSieve(run, config.gates))
     chosen = config.contamination
     if (chosen.policy, chosen.within) != ("keep", "keep"):
         inspect = partial(contamination_of, run, threshold=chosen.threshold, should_stop=should_stop)

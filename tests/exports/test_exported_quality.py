@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,18 @@ import pytest
 from django.core.management import CommandError, call_command
 from django.test import Client
 from django.urls import reverse
+from hypothesis import given
+from hypothesis import strategies as st
 
 from apps.exports.build import Limits, build_export
 from apps.exports.config import ExportConfig, read_config
 from apps.exports.errors import ExportRefusedError
-from apps.exports.gates.texts import GATES
+from apps.exports.gates import keeper, memory
+from apps.exports.gates.checks import find_hits
+from apps.exports.gates.texts import GATES, Gate, Texts
 from apps.exports.inspections.services import make_now, order_inspection
 from apps.exports.models import Snapshot
-from apps.exports.models_checks import Inspection
+from apps.exports.models_checks import GateCheck, Inspection
 from apps.questions.models import Question
 from apps.reasoning.models import ReasoningPath, Response, Run, RunQuestion, Selection
 from tests.factories import make_finished_run, make_question, make_user
@@ -150,6 +155,45 @@ def test_what_another_choice_keeps_out_is_not_counted_by_the_gates(run: Run, exp
     manifest = export(tiers=[t for t in ("easy", "medium", "difficult") if t != tier])
     assert manifest["gates"]["by_gate"]["think_tag"]["records"] == 0
     assert manifest["gates"]["records"] == manifest["records"]
+
+
+def test_what_was_found_before_is_not_looked_for_again(
+    run: Run, export: Export, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spoil(records(run)[0])
+    looked: list[Texts] = []
+    monkeypatch.setattr(keeper, "find_hits", lambda texts: looked.append(texts) or find_hits(texts))
+    first = export(gates={"loop": "off"})
+    assert len(looked) == len(records(run)) == GateCheck.objects.count()
+    looked.clear()
+    again = export(gates={"loop": "exclude", "think_tag": "exclude"})
+    assert looked == []
+    assert again["gates"]["by_gate"]["think_tag"]["left_out"] == 1
+    assert again["gates"]["by_gate"]["twin"] == first["gates"]["by_gate"]["twin"]
+
+
+def test_a_text_that_changed_is_looked_through_again(run: Run, export: Export, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert export()["gates"]["by_gate"]["think_tag"]["records"] == 0
+    spoil(records(run)[1])
+    assert export()["gates"]["by_gate"]["think_tag"]["records"] == 1
+    assert GateCheck.objects.count() == len(records(run))
+    looked: list[Texts] = []
+    monkeypatch.setattr(keeper, "find_hits", lambda texts: looked.append(texts) or find_hits(texts))
+    monkeypatch.setattr(memory, "_code", lambda: b"other gates")
+    export()
+    assert len(looked) == len(records(run))
+
+
+@given(st.sets(st.sampled_from(GATES)))
+def test_gates_are_kept_as_bits(gates: set[Gate]) -> None:
+    assert memory.gates_of(memory.bits_of(gates)) == gates
+
+
+def test_what_is_kept_names_every_part_of_what_was_looked_at() -> None:
+    """Nothing that changes a finding leaves the digest as it was."""
+    texts = Texts("cot", "response", "A", "B", "C", "stop")
+    others = [replace(texts, **{field: "other"}) for field in Texts.__dataclass_fields__ if field != "twin"]
+    assert len({memory.content_of(one) for one in (texts, *others)}) == 7
 
 
 def test_only_what_differs_from_warning_is_kept_of_the_choices() -> None:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 from apps.exports.gates.checks import find_hits
-from apps.exports.gates.texts import GATES, Gate, Hit, Switch, Texts
+from apps.exports.gates.memory import Known, Memory, content_of
+from apps.exports.gates.texts import GATES, Gate, Switch, Texts
 from apps.exports.gates.twins import Place, Twins, digest_of
 from apps.exports.lineage import Asked, Kept
+from apps.reasoning.models import Run
 
 
 @dataclass(slots=True)
 class Gatekeeper:
     """`found` and `left_out` count records by gate; one with findings in CoT and response counts once a gate."""
 
+    run: Run
     switches: Mapping[Gate, Switch]
     records: int = 0
     flagged: int = 0  # records with any finding
@@ -23,23 +26,41 @@ class Gatekeeper:
     found: Counter[Gate] = field(default_factory=Counter)
     left_out: Counter[Gate] = field(default_factory=Counter)  # by the first gate, in the order of GATES
     twins: Twins = field(default_factory=Twins)
+    memory: Memory = field(init=False)
+    _on: frozenset[Gate] = field(init=False)
 
-    def look(self, asked: Asked, kept: Kept) -> tuple[list[Hit], Gate | None]:
-        """What is found in the record, and the gate that keeps it out. Only what stays can have a twin later."""
-        on = frozenset(gate for gate in GATES if self.switches.get(gate, "warn") != "off")
-        digest = digest_of(kept.path.text) if "twin" in on else 0
-        hits = find_hits(texts_of(asked, kept, twin=self.twins.earlier(digest) is not None), gates=on)
-        gates = {hit.gate for hit in hits}
-        out = next((gate for gate in GATES if gate in gates and self.switches.get(gate) == "exclude"), None)
+    def __post_init__(self) -> None:
+        self.memory = Memory(self.run)
+        self._on = frozenset(gate for gate in GATES if self.switches.get(gate, "warn") != "off")
+
+    def look(self, asked: Asked, kept: Kept) -> tuple[frozenset[Gate], Gate | None]:
+        """The gates that find something in the record, and the one that keeps it out. Only what stays can have a twin later.
+
+        `memory` was told of the page.
+        """
+        known = self._known(asked, kept)
+        found = known.gates & self._on
+        if "twin" in self._on and self.twins.earlier(known.twin):
+            found |= {"twin"}
+        out = next((gate for gate in GATES if gate in found and self.switches.get(gate) == "exclude"), None)
         if out is None:
-            self.twins.remember(digest, (asked.question.pk, kept.slot))
-        return hits, out
+            self.twins.remember(known.twin, (asked.question.pk, kept.slot))
+        return found, out
 
-    def count(self, hits: Sequence[Hit], out: Gate | None) -> None:
+    def _known(self, asked: Asked, kept: Kept) -> Known:
+        texts = texts_of(asked, kept)
+        content = content_of(texts)
+        if known := self.memory.find(kept.path.pk, content):
+            return known
+        known = Known(content, frozenset(hit.gate for hit in find_hits(texts)), digest_of(texts.cot))
+        self.memory.learn(kept.path.pk, known)
+        return known
+
+    def count(self, found: Collection[Gate], out: Gate | None) -> None:
         """One record, once it is known that nothing else keeps it out."""
         self.records += 1
-        self.flagged += bool(hits)
-        self.found.update({hit.gate for hit in hits})
+        self.flagged += bool(found)
+        self.found.update(found)
         if out:
             self.excluded += 1
             self.left_out[out] += 1
@@ -48,7 +69,7 @@ class Gatekeeper:
         return self.twins.earlier(digest_of(kept.path.text))
 
 
-def texts_of(asked: Asked, kept: Kept, *, twin: bool) -> Texts:
+def texts_of(asked: Asked, kept: Kept, *, twin: bool = False) -> Texts:
     path, response = kept.path, kept.response
     return Texts(
         cot=path.text,

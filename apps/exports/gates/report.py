@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from apps.exports.gates.checks import find_hits
 from apps.exports.gates.keeper import Gatekeeper, texts_of
 from apps.exports.gates.texts import Finding, Gate, finding_of
 from apps.exports.gates.twins import Place
@@ -46,21 +47,26 @@ def check_run(
 
     Raises LedgerBrokenError, and what `watch` raises to stop it.
     """
-    keeper, report, questions = Gatekeeper({}), Report(), 0
+    keeper, report, questions = Gatekeeper(run, {}), Report(), 0
     twins: list[tuple[Sample, Place]] = []
     for page in read_pages(run):
+        keeper.memory.recall(page)
         for asked in page:
             for kept in asked.kept:
-                hits, _ = keeper.look(asked, kept)
-                keeper.count(hits, None)
-                for hit in hits:
-                    if len(report.samples[hit.gate]) < samples:
-                        finding = finding_of(hit, texts_of(asked, kept, twin=False))
-                        report.samples[hit.gate].append(sample := Sample(asked.question.uid, kept.slot, finding))
-                        if hit.gate == "twin" and (place := keeper.twin_of(kept)):
-                            twins.append((sample, place))
+                found, _ = keeper.look(asked, kept)
+                keeper.count(found, None)
+                wanted = frozenset(gate for gate in found if len(report.samples[gate]) < samples)
+                texts = texts_of(asked, kept, twin="twin" in wanted)
+                for hit in find_hits(texts, gates=wanted) if wanted else ():
+                    if len(report.samples[hit.gate]) == samples:
+                        continue  # the record's other text took the last place
+                    sample = Sample(asked.question.uid, kept.slot, finding_of(hit, texts))
+                    report.samples[hit.gate].append(sample)
+                    if hit.gate == "twin" and (place := keeper.twin_of(kept)):
+                        twins.append((sample, place))
         questions += len(page)
         watch(questions)
+    keeper.memory.write()
     _name_twins(twins)
     report.records, report.flagged, report.counts = keeper.records, keeper.flagged, keeper.found
     return report

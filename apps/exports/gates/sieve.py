@@ -6,8 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from apps.exports.gates.keeper import Gatekeeper
-from apps.exports.gates.texts import GATE_WORDS, GATES, Gate, Hit, Switch
+from apps.exports.gates.texts import GATE_WORDS, GATES, Gate, Switch
 from apps.exports.lineage import Asked
+from apps.reasoning.models import Run
 
 WHOLE = 0
 REASON = "gate_"  # before the gate's name: why a record stays behind
@@ -16,11 +17,14 @@ REASON = "gate_"  # before the gate's name: why a record stays behind
 class GateSieve:
     """Counts only records that nothing but a gate keeps out: what is not left out is what leaves."""
 
-    def __init__(self, switches: Mapping[Gate, Switch]) -> None:
-        self._keeper = Gatekeeper(switches)
-        self._page: list[tuple[int, int, list[Hit], Gate | None]] = []  # (question id, slot, …) of the page at hand
+    def __init__(self, run: Run, switches: Mapping[Gate, Switch]) -> None:
+        self._keeper = Gatekeeper(run, switches)
+        self._page: list[
+            tuple[int, int, frozenset[Gate], Gate | None]
+        ] = []  # (question id, slot, …) of the page at hand
 
     def sift(self, page: Sequence[Asked], out: Mapping[tuple[int, int], str]) -> dict[tuple[int, int], str]:
+        self._keeper.memory.recall(page)
         found: dict[tuple[int, int], str] = {}
         for asked in page:
             pk = asked.question.pk
@@ -28,21 +32,22 @@ class GateSieve:
                 continue
             for kept in asked.kept:
                 if (pk, kept.slot) not in out:
-                    hits, gate = self._keeper.look(asked, kept)
-                    self._page.append((pk, kept.slot, hits, gate))
+                    gates, gate = self._keeper.look(asked, kept)
+                    self._page.append((pk, kept.slot, gates, gate))
                     if gate:
                         found[pk, kept.slot] = REASON + gate
         return found
 
     def settle(self, out: Mapping[tuple[int, int], str]) -> None:
-        for pk, slot, hits, gate in self._page:
+        for pk, slot, gates, gate in self._page:
             if (pk, WHOLE) not in out and (gate or (pk, slot) not in out):
-                self._keeper.count(hits, gate)
+                self._keeper.count(gates, gate)
         self._page = []
 
     def told(self) -> dict[str, Any]:
         """For the manifest. Every gate with its switch; `records` were found, `left_out` of them by this gate."""
         keeper = self._keeper
+        keeper.memory.write()
         return {
             "gates": {
                 "records": keeper.records,

@@ -13,7 +13,7 @@ def digest_of(cot: str) -> int:
     words = " ".join(cot.lower().split())
     if not words:
         return 0
-    return int.from_bytes(blake2b(words.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big")
+    return int.from_bytes(blake2b(words.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "big", signed=True)
 
 
 class Twins:
