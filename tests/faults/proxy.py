@@ -27,6 +27,7 @@ class Proxy:
         self.delay_s = 0.0
         self.passed = 0  # bytes
         self._open: set[asyncio.StreamWriter] = set()
+        self._joined: set[asyncio.Task[None]] = set()
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
 
@@ -59,9 +60,15 @@ class Proxy:
         self._ready.set()
         await self._over.wait()
         server.close()
+        self._flowing.set()
         await self._cut()
+        if self._joined:
+            await asyncio.wait(self._joined, timeout=5)
 
     async def _join(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task: Any = asyncio.current_task()
+        self._joined.add(task)
+        task.add_done_callback(self._joined.discard)
         try:
             if isinstance(self.target, str):
                 there = await asyncio.open_unix_connection(self.target)

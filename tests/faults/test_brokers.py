@@ -17,7 +17,7 @@ import pika  # type: ignore[import-untyped]
 import pytest
 import redis
 
-from tests.faults.instance import Instance, free_port, wait_for
+from tests.faults.instance import Instance, free_port, kill, wait_for
 from tests.faults.network import Network, can_make_namespaces
 from tests.faults.test_kills import OUTPUTS
 from workers.broker import QUEUE
@@ -39,6 +39,7 @@ run.save()
 start_run(run=run)
 """
 IN_FLIGHT = 12  # of an endpoint: so few that the first worker cannot hold a whole lane
+FAKETIME = Path("/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1")
 HOLDERS = """
 SELECT host(a.client_addr) FROM pg_locks l JOIN pg_stat_activity a USING (pid)
 WHERE l.locktype = 'advisory' AND l.objid = %s AND l.granted"""
@@ -78,6 +79,31 @@ def test_run_over_rabbitmq(tmp_path: Path) -> None:
             finish(instance, workers, "RabbitMQ")
     finally:
         subprocess.run(["epmd", "-port", str(epmd), "-kill"], capture_output=True, check=False)
+
+
+@pytest.mark.skipif(not FAKETIME.exists(), reason="libfaketime is not installed")
+@pytest.mark.skipif(not shutil.which("redis-server"), reason="redis-server is not installed")
+def test_hosts_whose_clocks_differ(tmp_path: Path) -> None:
+    """Two hours behind, right, two hours ahead, and one dies: leases, waits and wake-ups go by PostgreSQL's clock alone."""
+    port = free_port()
+    url = f"redis://127.0.0.1:{port}/0"
+    with serving(lambda: start_redis(tmp_path, port), port), with_broker(tmp_path, url) as instance:
+        instance.import_sample()
+        instance.start_simulator("--latency-ms", "200", "--rate-429", "0.1", "--retry-after-s", "1")
+        clock = {"LD_PRELOAD": str(FAKETIME), "FAKETIME_DONT_FAKE_MONOTONIC": "1", "DONT_FAKE_MONOTONIC": "1"}
+        workers = [
+            instance.start("run_workers", REASONMED_WORKER=name, FAKETIME=apart, **clock)
+            for name, apart in (("behind", "-2h"), ("right", "+0"), ("ahead", "+2h"))
+        ]
+        start_run(instance, workers)
+        kill(workers[2])
+        workers[2] = instance.start("run_workers", REASONMED_WORKER="ahead", FAKETIME="+2h", **clock)
+        wait_for_calls(instance, 200)
+        latest = instance.query("SELECT max(not_before) < now() + interval '2 minutes' FROM pipeline_task")
+        assert latest[0][0] in (None, True), "a question waits for the clock of a host"
+        spread = instance.query("SELECT max(created_at) - min(created_at) > interval '3 hours' FROM pipeline_call")
+        assert spread[0][0], "the hosts' clocks did not differ: the test proves nothing"
+        finish(instance, workers, "Redis, clocks four hours apart", repeats=None)
 
 
 @pytest.mark.skipif(not can_make_namespaces(), reason="network namespaces need root and iproute2")
@@ -129,7 +155,7 @@ def wait_for_calls(instance: Instance, calls: int) -> None:
     wait_for(lambda: instance.count("SELECT count(*) FROM pipeline_call") >= calls, f"{calls} calls")
 
 
-def finish(instance: Instance, workers: list[subprocess.Popen[bytes]], title: str, *, repeats: int = 0) -> None:
+def finish(instance: Instance, workers: list[subprocess.Popen[bytes]], title: str, *, repeats: int | None = 0) -> None:
     """Everything is there once, each worker had its share, and all of them are well."""
     wait_for(lambda: _state(instance) == "finished", f"the end of the run: {instance.log('run_workers')}", 180)
     assert [worker.poll() for worker in workers] == [None] * WORKERS
@@ -141,7 +167,7 @@ def finish(instance: Instance, workers: list[subprocess.Popen[bytes]], title: st
     assert sum(status["workers"].values()) == status["calls"] == instance.count("SELECT count(*) FROM pipeline_call")
     assert len(status["workers"]) == WORKERS
     assert min(status["workers"].values()) >= LEAST_SHARE * status["calls"], "a worker had hardly anything to do"
-    assert instance.stats()["repeats"] <= repeats
+    assert repeats is None or instance.stats()["repeats"] <= repeats
     for table, identity in OUTPUTS.items():
         twice = f"SELECT count(*) FROM (SELECT 1 FROM {table} GROUP BY {identity} HAVING count(*) > 1) d"
         assert instance.count(twice) == 0, table

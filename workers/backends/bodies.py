@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from functools import lru_cache
 from typing import Any
 
 from apps.pipeline.config import EndpointConfig
@@ -19,7 +20,12 @@ def is_reasoning(endpoint: EndpointConfig) -> bool:
     """
     if endpoint.style != "auto":
         return endpoint.style == "reasoning"
-    return _REASONING.search(endpoint.model) is not None
+    return _named_reasoning(endpoint.model)
+
+
+@lru_cache(1_000)
+def _named_reasoning(model: str) -> bool:
+    return _REASONING.search(model) is not None
 
 
 def sent_params(request: Request) -> dict[str, Any]:
