@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("exports", "0008_downloads"),
+        ("exports", "0009_snapshot_without_checkpoint"),
         ("reasoning", "0011_indexes_said_twice"),
     ]
 
