@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
@@ -166,12 +167,14 @@ def _fail(snapshot: Snapshot, why: str) -> int:
     )
     with suppress(OSError):
         journal_of(snapshot).unlink()
+    if snapshot.folder:  # put in place by a builder that died before it could say so
+        shutil.rmtree(folder_of(snapshot), ignore_errors=True)
     return 1
 
 
 def _progress_of(snapshot: Snapshot) -> Callable[[int], None]:
     """Tells how far it is. A builder that gets further than any before it does not count as one more that died."""
-    last, furthest = time.monotonic(), snapshot.done_questions
+    last, furthest = float("-inf"), snapshot.done_questions
 
     def progress(done: int) -> None:
         nonlocal last

@@ -209,8 +209,7 @@ def test_an_export_that_was_stopped_goes_on(reads, monkeypatch):
     assert made.held.count() == made.records
 
 
-def test_a_builder_that_gets_further_than_those_before_is_not_one_more_that_died(monkeypatch):
-    monkeypatch.setattr(services, "PROGRESS_SECONDS", 0)
+def test_a_builder_that_gets_further_than_those_before_is_not_one_more_that_died():
     made = create_export(run=make_finished_run(2), variants=["cotmed"], format="jsonl")
     Snapshot.objects.filter(pk=made.pk).update(state=ExportState.BUILDING, attempts=2, done_questions=1)
 

@@ -86,7 +86,7 @@ def test_one_asked_to_stop_goes_back_to_the_queue_with_its_journal(export_dir):
 
 def test_one_whose_builder_died_is_built_by_the_next():
     made = order(make_finished_run(3))
-    Snapshot.objects.filter(pk=made.pk).update(state=ExportState.BUILDING, attempts=1, done_questions=2)
+    Snapshot.objects.filter(pk=made.pk).update(state=ExportState.BUILDING, attempts=1, done_questions=3)
 
     assert build_queued_exports() == 1
 
@@ -98,11 +98,15 @@ def test_one_that_kills_every_builder_is_given_up():
     made = order(make_finished_run(1))
     Snapshot.objects.filter(pk=made.pk).update(state=ExportState.BUILDING, attempts=services.MAX_ATTEMPTS)
 
+    placed = services.folder_of(made) / str(made.pk)
+    placed.mkdir(parents=True)
+
     build_queued_exports()
 
     made.refresh_from_db()
     assert made.state == ExportState.FAILED
     assert "ended 3 times" in made.error
+    assert list(placed.parent.iterdir()) == []
 
 
 def test_a_lost_database_leaves_the_export_to_the_next_builder(monkeypatch):

@@ -94,6 +94,8 @@ def test_a_killed_export_goes_on_and_has_the_same_bytes(instance: Instance, form
         sizes.append(journal.stat().st_size)
     assert build(instance) == 1
 
+    state = "SELECT state FROM exports_snapshot WHERE id = %s"
+    assert instance.query(state, killed) == [("done",)]
     assert sizes[0] < sizes[1] < sizes[2] == sizes[3]
     assert content_of(instance, killed) == content_of(instance, whole)
     assert not journal.exists()
