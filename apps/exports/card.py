@@ -86,6 +86,8 @@ def _sets(manifest: Mapping[str, Any]) -> str:
     further = [(f"`{name}`", FURTHER[name], n["records"]) for name, n in manifest["forms"].items() if name in FURTHER]
     if further:
         said += f"{_table(('Configuration', 'What a record is', 'Records'), further)}\n"
+    if "csv" in manifest["forms"]:
+        said += "`records.csv` is a table for people: formulas are neutralised, so its texts are not those of the sets to the byte.\n\n"
     return said + (
         f'```python\nfrom datasets import load_dataset\n\nds = load_dataset("path/to/this/folder", "{first}", split="train")\n```\n\n'
         "For LLaMA-Factory, name this folder as `dataset_dir`: `dataset_info.json` describes the sets. `croissant.json` is for programs.\n"

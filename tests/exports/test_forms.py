@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import tracemalloc
+from contextlib import closing
 
 import pytest
 from django.core.management import call_command
@@ -12,9 +14,11 @@ from django.urls import reverse
 from apps.exports.build import Limits, build_export
 from apps.exports.config import ExportConfig, read_config
 from apps.exports.errors import ExportRefusedError
+from apps.exports.forms.build import FormWriters
 from apps.exports.forms.names import FORMS
 from apps.exports.forms.table import COLUMNS, neutral
 from apps.exports.forms.texts import Marked, make_chat, make_pair, make_steps
+from apps.exports.lineage import read_pages
 from apps.exports.models import Snapshot
 from apps.exports.records import VARIANTS
 from apps.reasoning.models import Label, PathLabel, ReasoningPath, VerdictSource
@@ -43,6 +47,10 @@ def judged_by_person(run, path, label, *, sentences=(), splitter=SPLITTER_VERSIO
     )
     PathLabel.objects.filter(run=run, path=path).update(label=label, source=source, overridden=True)
     return verdict
+
+
+def records_of(page):
+    return [(asked, kept) for asked in page for kept in asked.kept]
 
 
 def errors_of(run):
@@ -275,6 +283,51 @@ def test_without_forms_nothing_further_is_written(tmp_path):
 
     assert made["forms"] == {}
     assert not any(p.name.startswith(("messages", "preferences", "steps")) for p in (tmp_path / "x").iterdir())
+
+
+@pytest.mark.django_db
+def test_a_page_takes_a_fixed_number_of_queries(tmp_path, django_assert_num_queries):
+    run = make_finished_run(8)
+    for path in errors_of(run)[:6]:
+        judged_by_person(run, path, Label.ERROR, sentences=[1])
+    [page] = read_pages(run, page=50)
+
+    with closing(FormWriters(tmp_path, run, ExportConfig(forms=ALL), format="jsonl")) as forms:
+        for asked, kept in records_of(page):
+            forms.write_record(asked, kept, {"instruction": "Q?", "input": "", "output": "A."})
+        with django_assert_num_queries(10):
+            forms.write_page(page)
+        assert forms.finish().counts["steps"]["records"] == 6
+
+
+@pytest.mark.slow
+@pytest.mark.django_db
+@pytest.mark.parametrize("format", ["jsonl", "parquet"])
+def test_memory_does_not_grow_with_the_records(tmp_path, format, monkeypatch):
+    monkeypatch.setattr("apps.exports.writers.ROW_GROUP_BYTES", 50_000)
+    monkeypatch.setattr("apps.exports.writers.BATCH_BYTES", 20_000)
+    run = make_finished_run(8)
+    for path in errors_of(run)[:6]:
+        judged_by_person(run, path, Label.ERROR, sentences=[1])
+    [page] = read_pages(run, page=50)
+
+    def peak(times: int) -> int:
+        folder = tmp_path / f"{times}"
+        folder.mkdir()
+        tracemalloc.start()
+        try:
+            with closing(FormWriters(folder, run, ExportConfig(forms=ALL), format=format)) as forms:
+                for _ in range(times):
+                    for asked, kept in records_of(page):
+                        forms.write_record(asked, kept, {"instruction": "Q?", "input": "", "output": "A." * 500})
+                    forms.write_page(page)
+                assert forms.finish().counts["steps"]["records"] == 6 * times
+            return tracemalloc.get_traced_memory()[1]
+        finally:
+            tracemalloc.stop()
+
+    peak(140)  # files larger than the buffers before them
+    assert peak(450) < peak(150) + 2_000_000  # batches in flight; each set writes several MB more
 
 
 # --- ordered
