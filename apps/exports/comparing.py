@@ -200,10 +200,14 @@ def _described(before: Snapshot, after: Snapshot, rows: list[tuple[Any, ...]]) -
 
 
 def path_words(origin: str, generator: str, sample: int, revision: int) -> str:
-    """ "qwen2.5-72b #2, refined, revision 2"; what goes without saying is left out."""
+    """ "qwen2.5-72b #2, refined, revision 2", "regenerated #1"."""
     base = origin in BASE_ORIGINS
-    parts = [f"{generator} #{sample}" if generator else f"#{sample}", "" if base else origin_word(origin)]
-    return ", ".join(filter(None, [*parts, f"revision {revision}" if revision > 1 else ""]))
+    parts = [f"{generator} #{sample}" if generator else f"{origin_word(origin)} #{sample}"]
+    if generator and not base:
+        parts.append(origin_word(origin))
+    if revision > 1:
+        parts.append(f"revision {revision}")
+    return ", ".join(parts)
 
 
 def _values(before: Snapshot, after: Snapshot) -> dict[str, Any]:
