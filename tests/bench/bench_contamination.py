@@ -61,11 +61,13 @@ def prepare(name: str, questions: int, planted: int) -> None:
     use_database("postgres")
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name])
-        if cursor.fetchone():
-            return
-        cursor.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+        there = cursor.fetchone() is not None
+        if not there:
+            cursor.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
     use_database(name)
     call_command("migrate", verbosity=0)
+    if there:
+        return
     make_questions(questions, planted)
     import_evaluation_sets()
     with connection.cursor() as cursor:
