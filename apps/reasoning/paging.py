@@ -72,14 +72,30 @@ def count_capped(rows: QuerySet[Any], cap: int = COUNT_CAP) -> Capped:
 
 def count_again(rows: QuerySet[Any], cap: int = COUNT_CAP) -> Capped:
     """Like `count_capped`; that there are more than the cap is believed for a minute instead of being counted anew."""
-    sql, params = rows.order_by().values_list("pk").query.sql_with_params()
-    key = "many:" + hashlib.sha256(f"{cap} {sql} {params!r}".encode()).hexdigest()
+    key = _known(rows, cap)
     if cache.get(key):
         return Capped(cap, capped=True)
     found = count_capped(rows, cap)
     if found.capped:
         cache.set(key, True, MANY_S)
     return found
+
+
+def read_few(rows: QuerySet[Any], cap: int = COUNT_CAP) -> list[int] | None:
+    """The ids of all rows, none where there are more than the cap (which is then believed for a minute)."""
+    key = _known(rows, cap)
+    if cache.get(key):
+        return None
+    found = list(rows.order_by().values_list("pk", flat=True)[: cap + 1])
+    if len(found) > cap:
+        cache.set(key, True, MANY_S)
+        return None
+    return found
+
+
+def _known(rows: QuerySet[Any], cap: int) -> str:
+    sql, params = rows.order_by().values_list("pk").query.sql_with_params()
+    return "many:" + hashlib.sha256(f"{cap} {sql} {params!r}".encode()).hexdigest()
 
 
 def _cursor(raw: str | None) -> int | None:

@@ -13,7 +13,7 @@ from django.db.models import QuerySet
 from apps.questions.models import Benchmark, Project, Question, Split
 from apps.reasoning.layout import Layout
 from apps.reasoning.models import QuestionState, Run, RunQuestion, Tier
-from apps.reasoning.paging import Capped, Page, count_again, read_page
+from apps.reasoning.paging import Capped, Page, count_again, read_few, read_page
 from apps.reasoning.words import reason_words
 
 NO_RUN = "none"  # ?run=none: all imported questions, whether or not a run has them
@@ -132,8 +132,15 @@ class Found:
     count: Capped
 
 
-def find(rows: QuerySet[Any], params: Mapping[str, str], *, field: str, twins: Sequence[str] = ()) -> Found:
-    """`twins` as in `read_page`."""
+def find(
+    rows: QuerySet[Any], params: Mapping[str, str], *, field: str, twins: Sequence[str] = (), searched: bool = False
+) -> Found:
+    """`twins` as in `read_page`. `searched`: by words, whose number PostgreSQL guesses badly; where they are few, the page
+    is taken from among them, or it would walk millions of rows in the list's order to find no more."""
+    if searched:
+        few = read_few(rows)
+        if few is not None:
+            return Found(read_page(rows.filter(pk__in=few), params, field=field), Capped(len(few), capped=False))
     return Found(read_page(rows, params, field=field, twins=twins), count_again(rows))
 
 

@@ -27,7 +27,9 @@ def paths(request: HttpRequest) -> HttpResponse:
     if run is None:
         return render(request, "reasoning/paths_empty.html")
     layout = layout_of(run.config)
-    found = find(search_paths(run, wanted), request.GET, field="path_id", twins=twins_of(wanted))
+    found = find(
+        search_paths(run, wanted), request.GET, field="path_id", twins=twins_of(wanted), searched=bool(wanted.reason)
+    )
     reasons = judge_reasons(run, found.page.rows)
     context = {
         "wanted": wanted,

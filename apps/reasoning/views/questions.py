@@ -31,10 +31,12 @@ def questions(request: HttpRequest) -> HttpResponse:
     wanted = QuestionFilter.read(request.GET)
     run = None if wanted.run == NO_RUN else run_named(project, wanted.run)
     if run:
-        found = find(search_run_questions(run, wanted), request.GET, field="question_id", twins=TWINS)
+        found = find(
+            search_run_questions(run, wanted), request.GET, field="question_id", twins=TWINS, searched=bool(wanted.q)
+        )
         layout = layout_of(run.config)
     else:
-        found = find(search_questions(project, wanted), request.GET, field="pk")
+        found = find(search_questions(project, wanted), request.GET, field="pk", searched=bool(wanted.q))
         layout = Layout(())
     context = {
         "wanted": wanted,
