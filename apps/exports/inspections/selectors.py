@@ -42,8 +42,8 @@ def imported_since(inspection: Inspection) -> bool:
 
 
 def pairs_after(inspection: Inspection, scope: str, after: int) -> QuerySet[InspectionPair]:
-    """Closest first, from behind `after` on (keyset)."""
-    pairs = inspection.pairs.filter(scope=scope, id__gt=after).order_by("id")
+    """Closest first, from behind `after` on (keyset). Ordered as its index is, so that others' pairs are not walked through."""
+    pairs = inspection.pairs.filter(scope=scope, id__gt=after).order_by("inspection_id", "scope", "id")
     return pairs.select_related("left__benchmark", "right__benchmark").defer(
         "left__search", "right__search", "left__explanation", "right__explanation", "left__meta", "right__meta"
     )
