@@ -1,8 +1,8 @@
 """A whole run against a bare loop that makes as many calls to the same simulated models, side by side.
 
-Own instance (database, simulator process without latency, a `run_pipeline` process). The bare loop is an aiohttp client
-in a process of its own: the same stages in the same numbers, prompts and paths taken from the ledger, as many calls
-in flight, replies read and dropped. Run alone: `python -m tests.bench.bench_run`.
+Own instance (database, simulator process, one `run_pipeline` process or several of `run_workers` over Redis). The bare loop
+is an aiohttp client in as many processes: the same stages in the same numbers, prompts and paths taken from the ledger, as
+many calls in flight, replies read and dropped. Run alone: `python -m tests.bench.bench_run`.
 """
 
 from __future__ import annotations
@@ -11,73 +11,98 @@ import asyncio
 import csv
 import os
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
 from collections import deque
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import orjson
 
-QUESTIONS = 240
+QUESTIONS = (
+    960  # the last questions go through seven lanes one after the other: some seconds that a long run does not notice
+)
 ROUNDS = 1
+SETTINGS = ((1, 0), (2, 0), (2, 200))  # (processes, ms a reply)
 IN_FLIGHT = 256  # four model servers of 64 each are busy at once in a run
 DURATION = """
 SELECT extract(epoch FROM max(created_at + latency_ms * interval '1 millisecond') - min(created_at)) FROM pipeline_call
 """
+START = "from apps.pipeline.services import start_run; from apps.reasoning.models import Run; start_run(run=Run.objects.get())"
 TICKS = os.sysconf("SC_CLK_TCK")
 
 
 def run(questions: int = QUESTIONS, rounds: int = ROUNDS) -> list[dict[str, Any]]:
-    """[{name, value, unit, note}, …]; medians of the rounds."""
-    measured = [_one_round(questions) for _round in range(rounds)]
+    """[{name, value, unit, note}, …]; medians of the rounds, for each of the SETTINGS."""
+    return [line for workers, ms in SETTINGS for line in _setting(questions, rounds, workers, ms)]
+
+
+def _setting(questions: int, rounds: int, workers: int, latency_ms: int) -> list[dict[str, Any]]:
+    measured = [_one_round(questions, workers, latency_ms) for _round in range(rounds)]
     median = {name: statistics.median(one[name] for one in measured) for name in measured[0]}
-    size = f"{questions} questions, {median['calls']:,.0f} calls, {rounds} round{'' if rounds == 1 else 's'}"
+    calls = median["calls"]
+    how = f"{workers} process{'' if workers == 1 else 'es'}, {latency_ms} ms a reply"
+    size = f"{questions} questions, {calls:,.0f} calls, {rounds} round{'' if rounds == 1 else 's'}"
     return [
-        _line("run", median["calls"] / median["run_s"], "calls/s", size),
-        _line("bare loop", median["calls"] / median["bare_s"], "calls/s", "same calls, nothing kept"),
-        _line("run / bare loop", median["bare_s"] / median["run_s"], "ratio", "rate of the run over the bare loop's"),
-        _line(
-            "CPU of the worker", 1000 * median["run_cpu"] / median["calls"], "ms/call", "run_pipeline, its start too"
-        ),
-        _line("CPU of PostgreSQL", 1000 * median["db_cpu"] / median["calls"], "ms/call", "all its processes"),
-        _line("CPU of the bare loop", 1000 * median["bare_cpu"] / median["calls"], "ms/call", ""),
-        _line("CPU of the simulated models", 1000 * median["sim_cpu"] / median["calls"], "ms/call", "during the run"),
+        _line(f"run: {how}", calls / median["run_s"], "calls/s", size),
+        _line("bare loop", calls / median["bare_s"], "calls/s", "same calls, nothing kept"),
+        _line("**run / bare loop**", median["bare_s"] / median["run_s"], "ratio", "target ≥ 0.5"),
+        _line("CPU of the workers", 1000 * median["run_cpu"] / calls, "ms/call", "their start left out"),
+        _line("CPU of PostgreSQL", 1000 * median["db_cpu"] / calls, "ms/call", "all its processes"),
+        _line("CPU of the bare loop", 1000 * median["bare_cpu"] / calls, "ms/call", ""),
+        _line("CPU of the simulated models", 1000 * median["sim_cpu"] / calls, "ms/call", "during the run"),
     ]
 
 
-def _one_round(questions: int) -> dict[str, float]:
-    from tests.faults.instance import Instance
+def _one_round(questions: int, workers: int, latency_ms: int) -> dict[str, float]:
+    from tests.faults.instance import Instance, free_port
+    from tests.faults.test_brokers import kill_group, start_redis
 
-    with tempfile.TemporaryDirectory(prefix="bench-run-") as folder:
+    with tempfile.TemporaryDirectory(prefix="bench-run-") as folder, ExitStack() as stack:
         Path(folder).chmod(0o755)
-        with Instance(Path(folder) / "var") as instance:
-            source = Path(folder) / "anatomy_val.csv"
-            _write_questions(source, questions)
-            instance.manage("import_questions", "mmlu", str(source), "--split", "val", "--subject", "anatomy")
-            instance.start_simulator()
-            simulator = instance.processes[-1].pid
-            instance.manage("create_run", "--name", "bench")
-            sim_before, db_before = _cpu_s(simulator), _tree_cpu_s(instance.postmaster().pid)
-            worker = instance.start("run_pipeline", "bench")
-            _pid, status, usage = os.wait4(worker.pid, 0)
-            worker.returncode = os.waitstatus_to_exitcode(status)
-            assert worker.returncode == 0, instance.log("run_pipeline")
-            sim_after, db_after = _cpu_s(simulator), _tree_cpu_s(instance.postmaster().pid)
-            calls = instance.count("SELECT count(*) FROM pipeline_call")
-            seconds = instance.query(DURATION)
-            bodies = _bodies(instance)
-            assert len(bodies) == calls
-            bare_s, bare_cpu = _bare(instance.env["REASONMED_SIMULATOR_URL"], bodies)
+        port = free_port()
+        redis = start_redis(Path(folder), port) if workers > 1 else None
+        if redis is not None:
+            stack.callback(kill_group, redis)
+        broker = f"redis://127.0.0.1:{port}/0" if redis is not None else ""
+        instance = stack.enter_context(Instance(Path(folder) / "var", DRAMATIQ_BROKER_URL=broker))
+        source = Path(folder) / "anatomy_val.csv"
+        _write_questions(source, questions)
+        instance.manage("import_questions", "mmlu", str(source), "--split", "val", "--subject", "anatomy")
+        instance.start_simulator("--latency-ms", str(latency_ms))
+        simulator = instance.processes[-1].pid
+        measured = _work(instance, simulator, workers)
+        bodies = _bodies(instance)
+        assert len(bodies) == measured["calls"]
+        bare_s, bare_cpu = _bare(instance.env["REASONMED_SIMULATOR_URL"], bodies, workers)
+        return measured | {"bare_s": bare_s, "bare_cpu": bare_cpu}
+
+
+def _work(instance: Any, simulator: int, workers: int) -> dict[str, float]:
+    """The run, by workers that are up before it begins."""
+    from tests.faults.instance import wait_for
+
+    instance.manage("create_run", "--name", "bench")
+    started = [instance.start("run_workers", REASONMED_WORKER=f"worker-{n + 1}") for n in range(workers)]
+    wait_for(lambda: instance.log("run_workers").count("Worker ready.") == workers, "the workers")
+    pids = [worker.pid for worker in started]
+    before = [sum(map(_cpu_s, pids)), _cpu_s(simulator), _tree_cpu_s(instance.postmaster().pid)]
+    instance.manage("shell", "-c", START)
+    wait_for(lambda: instance.count("SELECT count(*) FROM reasoning_run WHERE state = 'finished'") == 1, "the run", 900)
+    after = [sum(map(_cpu_s, pids)), _cpu_s(simulator), _tree_cpu_s(instance.postmaster().pid)]
+    for worker in started:
+        worker.terminate()
+        assert worker.wait(60) == 0, instance.log("run_workers")
+    run_cpu, sim_cpu, db_cpu = (now - then for now, then in zip(after, before, strict=True))
     return {
-        "calls": calls,
-        "run_s": float(seconds[0][0]),
-        "run_cpu": usage.ru_utime + usage.ru_stime,
-        "sim_cpu": sim_after - sim_before,
-        "db_cpu": db_after - db_before,
-        "bare_s": bare_s,
-        "bare_cpu": bare_cpu,
+        "calls": instance.count("SELECT count(*) FROM pipeline_call"),
+        "run_s": float(instance.query(DURATION)[0][0]),
+        "run_cpu": run_cpu,
+        "sim_cpu": sim_cpu,
+        "db_cpu": db_cpu,
     }
 
 
@@ -123,19 +148,22 @@ def _bodies(instance: Any) -> list[bytes]:
     return bodies
 
 
-def _bare(url: str, bodies: list[bytes]) -> tuple[float, float]:
-    """Wall and CPU seconds of the loop in a new process."""
-    import subprocess
+def _bare(url: str, bodies: list[bytes], processes: int) -> tuple[float, float]:
+    """Wall and CPU seconds of the loop, in so many new processes."""
+    with tempfile.TemporaryDirectory(prefix="bench-bare-") as folder:
+        words = [sys.executable, "-m", "tests.bench.bench_run", "--bare", url, str(IN_FLIGHT // processes)]
+        started = []
+        for part in range(processes):
+            path = Path(folder) / str(part)
+            path.write_bytes(b"\n".join(bodies[part::processes]))
+            started.append(subprocess.Popen([*words, str(path)], stdout=subprocess.PIPE, text=True))
+        said = [process.communicate()[0].split() for process in started]
+        begun, ended, cpu = zip(*([float(word) for word in words] for words in said), strict=True)
+    return max(ended) - min(begun), sum(cpu)
 
-    with tempfile.NamedTemporaryFile() as file:
-        file.write(b"\n".join(bodies))
-        file.flush()
-        words = [sys.executable, "-m", "tests.bench.bench_run", "--bare", url, file.name]
-        wall, cpu = subprocess.run(words, check=True, capture_output=True, text=True).stdout.split()
-    return float(wall), float(cpu)
 
-
-async def _bare_loop(url: str, bodies: list[bytes]) -> tuple[float, float]:
+async def _bare_loop(url: str, in_flight: int, bodies: list[bytes]) -> tuple[float, float, float]:
+    """Begin and end on the clock that processes share, and CPU seconds."""
     import aiohttp
 
     left = deque(bodies)
@@ -147,11 +175,11 @@ async def _bare_loop(url: str, bodies: list[bytes]) -> tuple[float, float]:
                 found = orjson.loads(await reply.read())
                 assert reply.status == 200, found
 
-    connector = aiohttp.TCPConnector(limit=IN_FLIGHT)
+    connector = aiohttp.TCPConnector(limit=in_flight)
     async with aiohttp.ClientSession(connector=connector) as session:
-        begun, cpu = time.perf_counter(), time.process_time()
-        await asyncio.gather(*(caller(session) for _ in range(IN_FLIGHT)))
-        return time.perf_counter() - begun, time.process_time() - cpu
+        begun, cpu = time.monotonic(), time.process_time()
+        await asyncio.gather(*(caller(session) for _ in range(in_flight)))
+        return begun, time.monotonic(), time.process_time() - cpu
 
 
 def _cpu_s(pid: int) -> float:
@@ -178,8 +206,8 @@ def _line(name: str, value: float, unit: str, note: str) -> dict[str, Any]:
 
 def main() -> None:
     if sys.argv[1:2] == ["--bare"]:
-        bodies = Path(sys.argv[3]).read_bytes().split(b"\n")
-        print(*asyncio.run(_bare_loop(sys.argv[2], bodies)))
+        bodies = Path(sys.argv[4]).read_bytes().split(b"\n")
+        print(*asyncio.run(_bare_loop(sys.argv[2], int(sys.argv[3]), bodies)))
         return
     from tests.bench.__main__ import prepare_django, table
 
