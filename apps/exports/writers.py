@@ -29,7 +29,7 @@ WORDS: dict[Format, str] = {
 
 SHARD_BYTES = 256 * 1024 * 1024  # a Parquet file is closed once it is this large
 BATCH_BYTES = 1024 * 1024  # lines held before they are hashed, packed and written together
-ROW_GROUP_BYTES = 8 * 1024 * 1024  # text held before it is written, a set
+ROW_GROUP_BYTES = 2 * 1024 * 1024  # text held before it is written, a set: some 800 records
 SCHEMA = pa.schema([(name, pa.string()) for name in Record.__annotations__])
 
 
