@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import json
-import math
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
+from reasonmed_verify.bounds import LARGEST
 from reasonmed_verify.drawing import RULE, draw_sample, draw_strata
+from reasonmed_verify.figures import FiguresError, check_figures
 from reasonmed_verify.manifest import CERTIFICATE, CERTIFICATE_SIGNATURE, MAX_BYTES, PROVENANCE, Manifest
 from reasonmed_verify.records import UnreadableError, read_leaves
 from reasonmed_verify.signature import SignatureError, check_signature
 
 SCHEMA = "reasonmed-certificate/1"
-LARGEST = 10_000_000  # records or known faults; more is not ours, and would keep the reader waiting
 _DAMAGED = (ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError)
 
 
@@ -77,7 +78,7 @@ def _checked(folder: Path, manifest: Manifest, said: dict[str, Any]) -> tuple[st
     if "drawing" not in said or "judged" not in said:
         return ()
     try:
-        drawn = _draw_again(folder, manifest, said["drawing"])
+        drawn, of = _draw_again(folder, manifest, said["drawing"])
         judged, wrong = list(said["judged"]["records"]), list(said["judged"]["wrong"])
         sequential = said["plan"]["kind"] == "sequential"
         if judged != drawn[: len(judged)] or (len(judged) < len(drawn) and not sequential):
@@ -86,24 +87,31 @@ def _checked(folder: Path, manifest: Manifest, said: dict[str, Any]) -> tuple[st
             raise CertificateError(f"{CERTIFICATE}: records are counted as wrong that were not judged")
         return (
             f"certificate: its {len(judged):,} records are those that its seed draws, {len(wrong):,} of them wrong",
-            *_bound(said, len(judged), len(wrong)),
+            *check_figures(said, judged=judged, wrong=set(wrong), drawn=len(drawn), stratum_of=of),
         )
+    except FiguresError as error:
+        raise CertificateError(f"{CERTIFICATE}: {error}") from error
     except _DAMAGED as error:
         raise CertificateError(f"{CERTIFICATE}: what it tells of its sample cannot be read") from error
 
 
-def _draw_again(folder: Path, manifest: Manifest, drawing: dict[str, Any]) -> list[int]:
+def _draw_again(folder: Path, manifest: Manifest, drawing: dict[str, Any]) -> tuple[list[int], list[str] | None]:
+    """The numbers in the order drawn, and each record's stratum; none where there are no strata."""
     size, seed, by = int(drawing["size"]), str(drawing["seed"]), drawing["by"]
+    told = {str(s["name"]): (int(s["records"]), int(s["drawn"])) for s in drawing["strata"]}
     if drawing["rule"] != RULE:
         raise CertificateError(f"{CERTIFICATE}: its sample was drawn in a way that this program does not know")
     if manifest.root not in seed:
         raise CertificateError(f"{CERTIFICATE}: its seed was not bound to these records")
-    if not 0 < size <= manifest.records <= LARGEST:
-        raise CertificateError(f"{CERTIFICATE}: its sample is larger than the export")
-    if by is None:
-        return draw_sample(manifest.records, size, seed=seed)
-    sizes = {str(stratum["name"]): int(stratum["drawn"]) for stratum in drawing["strata"]}
-    return draw_strata(_strata(folder, manifest, str(by)), sizes, seed=seed)
+    if not 0 < size <= manifest.records <= LARGEST or size != sum(drawn for _, drawn in told.values()):
+        raise CertificateError(f"{CERTIFICATE}: its sample is larger than the export, or not the sum of its parts")
+    of = None if by is None else _strata(folder, manifest, str(by))
+    found = {next(iter(told)): manifest.records} if of is None else dict(Counter(of))
+    if found != {name: records for name, (records, _) in told.items()}:
+        raise CertificateError(f"{CERTIFICATE}: its strata are not those of the records")
+    if of is None:
+        return draw_sample(manifest.records, size, seed=seed), None
+    return draw_strata(of, {name: drawn for name, (_, drawn) in told.items()}, seed=seed), of
 
 
 def _strata(folder: Path, manifest: Manifest, by: str) -> list[str]:
@@ -115,51 +123,6 @@ def _strata(folder: Path, manifest: Manifest, by: str) -> list[str]:
         return [str(json.loads(line)[by]) for file in trail.files for line in read_leaves(folder / file.path)]
     except (UnreadableError, OSError) as error:
         raise CertificateError(f"{CERTIFICATE}: its strata cannot be looked up: {PROVENANCE} {error}") from error
-
-
-def _bound(said: dict[str, Any], judged: int, wrong: int) -> tuple[str, ...]:
-    """Works the bound out again where that is a binomial one of a single sample; others are left to the reader."""
-    plan, misses, bound = said["plan"], said["misses"], said["bound"]
-    holds = bound is not None and bound <= said["target"]
-    if plan["kind"] != "sequential" and bool(said["holds"]) != holds:
-        raise CertificateError(f"{CERTIFICATE}: whether it holds does not follow from its bound")
-    if plan["kind"] != "acceptance" or (plan["finite"] and not misses):
-        return ()
-    level = float(said["confidence"])
-    found = 1.0
-    if misses is None:
-        found = highest_rate(wrong, judged, level)
-    else:
-        half = (1 + level) / 2
-        missed = min(1.0, float(misses["spread"]) * highest_rate(int(misses["missed"]), int(misses["known"]), half))
-        if missed < 1:
-            found = min(1.0, highest_rate(wrong, judged, half) / (1 - missed))
-    if not math.isclose(found, float(bound), rel_tol=1e-6):
-        raise CertificateError(f"{CERTIFICATE}: its bound is not the one that its counts give")
-    return (f"certificate: its bound of {100 * found:.3g} % was worked out again",)
-
-
-def highest_rate(faults: int, n: int, confidence: float) -> float:
-    """The one-sided upper limit of Clopper and Pearson: the rate at which so few faults have a chance of 1 − confidence."""
-    if not 0 <= faults <= n <= LARGEST:
-        raise ValueError("No more faults than records.")
-    if faults == n:
-        return 1.0
-    low, high = faults / n, 1.0
-    for _ in range(60):
-        middle = (low + high) / 2
-        low, high = (middle, high) if _binomial_cdf(faults, n, middle) > 1 - confidence else (low, middle)
-    return high
-
-
-def _binomial_cdf(faults: int, n: int, rate: float) -> float:
-    if rate <= 0 or rate >= 1:
-        return 1.0 if rate <= 0 else float(faults >= n)
-    up, down, total = math.log(rate), math.log1p(-rate), 0.0
-    for k in range(faults + 1):
-        ways = math.lgamma(n + 1) - math.lgamma(k + 1) - math.lgamma(n - k + 1)
-        total += math.exp(ways + k * up + (n - k) * down)
-    return min(1.0, total)
 
 
 def _printable(text: str) -> str:

@@ -26,7 +26,7 @@ from apps.exports.certificate.standing import weigh
 from apps.exports.certificate.study import REPETITIONS, Case, cases, simulate, table, whole
 from apps.exports.certificate.words import plan_words
 from apps.exports.management.commands.certificate_study import BEGIN, END
-from reasonmed_verify.certificate import highest_rate
+from reasonmed_verify.bounds import highest_rate
 from reasonmed_verify.drawing import draw_sample, draw_strata
 
 MANY = {"all": 370_000}

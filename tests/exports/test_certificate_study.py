@@ -501,16 +501,21 @@ def problems(folder) -> list[str]:
     return [found.text for found in check_folder(folder, key=KEY.private.public_key()) if found.kind == "problem"]
 
 
+MISSES = {"misses": "entered", "missed": 10, "known": 100, "source": "A pilot."}
+
+
 @pytest.mark.parametrize(
     "plan",
     [
         SMALL,
         SMALL | {"rate": 0.1},
-        {"rate": 0.2, "confidence": 0.5, "misses": "entered", "missed": 20, "known": 100, "source": "A pilot."},
+        {"rate": 0.2, "confidence": 0.5} | MISSES,
         {"kind": "stratified", "by": "tier", "rate": 0.2, "confidence": 0.5},
+        {"kind": "stratified", "by": "tier", "rate": 0.2, "confidence": 0.5} | MISSES,
         {"kind": "sequential", "good": 0.02, "rate": 0.2, "confidence": 0.8},
+        {"kind": "sequential", "good": 0.02, "rate": 0.2, "confidence": 0.8} | MISSES,
     ],
-    ids=["binomial", "finite", "misses", "strata", "sequential"],
+    ids=["binomial", "finite", "misses", "strata", "strata and misses", "sequential", "sequential and misses"],
 )
 @pytest.mark.parametrize("wrong", [frozenset(), {2}], ids=["none wrong", "one wrong"])
 def test_reasonmed_verify_shows_it_and_works_it_out_again(settings, monkeypatch, tmp_path, reviewer, plan, wrong):
@@ -522,7 +527,7 @@ def test_reasonmed_verify_shows_it_and_works_it_out_again(settings, monkeypatch,
     assert problems(folder_of(study.snapshot)) == []
     assert told[-1].endswith(study.document["sentence"])
     assert f"{len(study.document['judged']['records'])} records are those that its seed draws" in told[0]
-    assert ("was worked out again" in told[1]) == (plan.get("kind") is None and not study.plan["finite"])
+    assert "was worked out again" in told[1]
 
 
 @pytest.mark.parametrize(
@@ -540,6 +545,11 @@ def test_reasonmed_verify_shows_it_and_works_it_out_again(settings, monkeypatch,
         (lambda d: d.update(judged=[]), "cannot be read"),
         (lambda d: d["drawing"].update(rule="by hand"), "does not know"),
         (lambda d: d["drawing"].update(size=10**9), "larger than the export"),
+        (lambda d: d["drawing"]["strata"][0].update(records=29), "not those of the records"),
+        (lambda d: d.update(sentence=d["sentence"].replace("1 of ", "0 of ")), "tells other figures"),
+        (lambda d: d.update(sentence="At most 0.1 % of records are wrong."), "tells other figures"),
+        (lambda d: d.update(confidence=0.99), "not that of its plan"),
+        (lambda d: d.update(misses={"from": "gold", "missed": 0, "known": 9, "spread": 1}), "not as planned"),
     ],
 )
 def test_a_certificate_whose_figures_do_not_agree_is_refused_though_it_is_signed(
@@ -547,15 +557,63 @@ def test_a_certificate_whose_figures_do_not_agree_is_refused_though_it_is_signed
 ):
     study = open_study(make_candidate(settings, monkeypatch, tmp_path, records=30))
     published(study, reviewer, wrong={1})
+
+    (problem,) = problems_once_changed(study, change)
+
+    assert said in problem
+
+
+def problems_once_changed(study: Certification, change) -> list[str]:
+    """Of a certificate changed and signed again with the right key."""
     folder, document = folder_of(study.snapshot), study.document
     change(document)
     data = json.dumps(document).encode()
     (folder / "certificate.json").write_bytes(data)
     (folder / "certificate.sig").write_bytes(KEY.sign(data, file="certificate.json"))
+    return problems(folder)
 
-    (problem,) = problems(folder)
 
-    assert said in problem
+STRATIFIED = {"kind": "stratified", "by": "tier", "rate": 0.2, "confidence": 0.5} | MISSES
+SEQUENTIAL = {"kind": "sequential", "good": 0.02, "rate": 0.2, "confidence": 0.8} | MISSES
+
+
+@pytest.mark.parametrize(
+    ("plan", "change", "said"),
+    [
+        (STRATIFIED, lambda d: d.update(bound=d["bound"] * 0.9), "not the one that its counts give"),
+        (STRATIFIED, lambda d: d["judged"]["wrong"].clear(), "not the one that its counts give"),
+        (STRATIFIED, lambda d: d["misses"].update(missed=9), "not the one that was entered"),
+        (STRATIFIED, lambda d: d["misses"].update(spread=1.5), "not the one for so many reviewers"),
+        (STRATIFIED, lambda d: d["drawing"]["strata"][0].update(records=9), "not those of the records"),
+        (STRATIFIED, lambda d: d["drawing"]["strata"].reverse(), ""),
+        (SEQUENTIAL, lambda d: d.update(bound=d["bound"] * 0.9), "not the one that its counts give"),
+        (SEQUENTIAL, lambda d: d["judged"]["wrong"].clear(), "not where it comes to it"),
+        (SEQUENTIAL, lambda d: d["judged"]["wrong"].append(d["judged"]["records"][0]), "its decision is not the one"),
+        (SEQUENTIAL, lambda d: d["judged"]["records"].pop(), "its decision is not the one"),
+        (SEQUENTIAL, lambda d: d["judged"].update(decision="reject"), "its decision is not the one"),
+        (SEQUENTIAL, lambda d: d["plan"].update(good=0.1), "its decision is not the one"),
+        (SEQUENTIAL, lambda d: d["misses"].update(missed=9), "not the one that was entered"),
+        (SEQUENTIAL, lambda d: d.update(holds=False), "does not follow"),
+    ],
+)
+def test_strata_and_sequences_are_worked_out_again_too(settings, monkeypatch, tmp_path, reviewer, plan, change, said):
+    study = open_study(make_candidate(settings, monkeypatch, tmp_path, records=60), plan)
+    published(study, reviewer, wrong={5})
+
+    found = problems_once_changed(study, change)
+
+    assert len(found) == bool(said)
+    assert not said or said in found[0]
+
+
+def test_a_sequence_that_did_not_accept_is_worked_out_again(settings, monkeypatch, tmp_path, reviewer):
+    study = open_study(make_candidate(settings, monkeypatch, tmp_path, records=60), SEQUENTIAL)
+    published(study, reviewer, wrong={1, 2, 3, 4})
+
+    assert study.document["judged"]["decision"] == "reject"
+    assert problems(folder_of(study.snapshot)) == []
+    (problem,) = problems_once_changed(study, lambda d: d.update(bound=0.2, holds=True))
+    assert "names a bound, where its counts give none" in problem
 
 
 def test_judging_is_over_once_it_is_asked_for(study, reviewer):
