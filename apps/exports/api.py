@@ -20,8 +20,9 @@ from apps.exports.models import Snapshot
 from apps.exports.preview import preview_export
 from apps.exports.publishing import discard_candidate, publish_snapshot
 from apps.exports.records import Variant
-from apps.exports.selectors import files_of, snapshot_called, snapshots_before, snapshots_of
+from apps.exports.selectors import snapshot_called, snapshots_before, snapshots_of
 from apps.exports.services import create_export
+from apps.exports.sidecars import all_files_of
 from apps.exports.writers import Format
 from apps.questions.access import project_of
 from apps.questions.api_access import PageSize, Problem, Slice, curating, reading, signed_in
@@ -67,12 +68,16 @@ class ExportOut(Schema):
 
 
 class ExportDetail(ExportOut):
-    files: list[FileOut]
+    files: list[FileOut] = Field(
+        description="Everything to fetch, the manifest and its certificate with their signatures too"
+    )
     manifest: dict[str, Any] | None
 
     @staticmethod
     def resolve_files(snapshot: Snapshot) -> list[dict[str, Any]]:
-        return [{**f, "url": reverse("api-1:export_file", args=(snapshot.pk, f["path"]))} for f in files_of(snapshot)]
+        return [
+            {**f, "url": reverse("api-1:export_file", args=(snapshot.pk, f["path"]))} for f in all_files_of(snapshot)
+        ]
 
 
 class ExportIn(Schema):

@@ -28,6 +28,8 @@ from apps.exports.publishing import propose_name, refusal_to_publish
 from apps.exports.records import TITLES, VARIANTS
 from apps.exports.selectors import files_of, snapshots_before, snapshots_of
 from apps.exports.services import create_export
+from apps.exports.sidecars import WORDS as SIDECARS
+from apps.exports.sidecars import sidecars_of
 from apps.exports.writers import FORMATS, WORDS
 from apps.questions.access import CONSUMER, CURATOR, has_role, project_of, role_required
 from apps.reasoning.models import Run, Tier
@@ -94,6 +96,7 @@ def export(request: HttpRequest, export_id: UUID) -> HttpResponse:
 def export_page(request: HttpRequest, snapshot: Snapshot, *, problem: str = "", name: str = "") -> HttpResponse:
     """`problem`: why what a curator asked for was refused; `name`: the one they typed."""
     context: dict[str, Any] = {"snapshot": snapshot, "files": files_of(snapshot), "titles": _titles(snapshot)}
+    context["sidecars"] = [(file, SIDECARS[file["path"]]) for file in sidecars_of(snapshot)]
     if snapshot.candidate and has_role(request.user, CURATOR):
         context |= {"problem": problem, "why_not": refusal_to_publish(snapshot)}
         context["name"] = name or propose_name(snapshot.project)

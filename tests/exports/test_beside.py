@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
 import json
 import re
 
+import pyarrow.parquet as pq
 import pytest
 import yaml
+import zstandard
 from mlcroissant import Dataset as Croissant
 
 from apps.exports.build import Limits, build_export
@@ -206,9 +210,55 @@ def test_croissant_reads_the_records(tmp_path, format):
 
     described = Croissant(tmp_path / "x" / "croissant.json")
 
-    for name in ("cotmed", "preferences", "steps"):
-        counts = {s["set"]: s["records"] for s in manifest["merkle"]["sets"]}
+    counts = {s["set"]: s["records"] for s in manifest["merkle"]["sets"]}
+    for name in (*VARIANTS, "messages", "preferences", "steps"):
         assert len(list(described.records(name))) == counts[name]
+    turns, cot = next(iter(described.records("messages"))), next(iter(described.records("reasonmed")))
+    assert [turn["messages/messages/role"] for turn in turns["messages/messages"]] == [b"system", b"user", b"assistant"]
+    assert turns["messages/messages"][2]["messages/messages/content"] == cot["reasonmed/output"]
+    steps = next(iter(described.records("steps")))
+    assert len(steps["steps/completions"]) == len(steps["steps/labels"]) > 1
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("format", FORMATS)
+def test_croissant_has_the_shape_that_the_standard_asks_for(tmp_path, format):
+    """Without its library: every field's source is a file or a set of files that is there, with a column that is there."""
+    export(make_marked_run(), folder := tmp_path / "x", format=format)
+
+    said = json.loads((folder / "croissant.json").read_text())
+
+    assert (said["@type"], said["conformsTo"]) == ("sc:Dataset", "http://mlcommons.org/croissant/1.0")
+    assert {"@context", "name", "description", "license", "creator", "citeAs", "version"} <= said.keys()
+    there = {d["@id"]: d for d in said["distribution"]}
+    assert len(there) == len(said["distribution"])
+    for one in there.values():
+        if one["@type"] == "cr:FileObject":
+            path = folder / one["contentUrl"]
+            assert one["sha256"] == hashlib.sha256(path.read_bytes()).hexdigest()
+            assert one["contentSize"] == f"{path.stat().st_size} B"
+        else:
+            assert (one["@type"], bool(list(folder.glob(one["includes"])))) == ("cr:FileSet", True)
+    fields = [(r["name"], f) for r in said["recordSet"] for f in r["field"]]
+    ids = [one["@id"] for _, f in fields for one in (f, *f.get("subField", ()))]
+    assert len(set(ids)) == len(ids)
+    for name, field in fields:
+        for one in field.get("subField", [field]):
+            (of,) = [one["source"].get(kind) for kind in ("fileObject", "fileSet") if kind in one["source"]]
+            assert of["@id"] in there
+            assert one["source"]["extract"]["column"] in columns_of(folder, name)
+            assert one["dataType"] in ("sc:Text", "sc:Boolean")
+
+
+def columns_of(folder, name) -> list[str]:
+    """As in the first row of the first file."""
+    file = min(folder.glob(f"{name}[.-]*"))
+    if file.suffix == ".parquet":
+        return list(pq.read_schema(file).names)
+    if file.suffix == ".zst":
+        return list(json.loads(zstandard.ZstdDecompressor().stream_reader(file.open("rb")).read().splitlines()[0]))
+    data = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+    return list(json.loads(data.splitlines()[0]))
 
 
 @pytest.mark.django_db

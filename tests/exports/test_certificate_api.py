@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 from uuid import uuid4
 
 import pytest
+from django.urls import reverse
 
 from apps.exports.certificate.claims import claim_next
 from apps.exports.certificate.closing import request_certificate
@@ -13,7 +15,9 @@ from apps.exports.certificate.judging import RecordJudged
 from apps.exports.certificate.signing import write_certificates
 from apps.exports.models import Snapshot
 from apps.exports.models_certificate import Certification, SampleClaim, SampleJudgment
-from tests.exports.certificate_world import SMALL, judge_all, make_candidate, open_study, say
+from apps.exports.models_downloads import Download
+from apps.exports.services import folder_of
+from tests.exports.certificate_world import SMALL, build_candidate, judge_all, make_candidate, open_study, say
 from tests.factories import make_user
 from tests.review.queue_world import at_once
 
@@ -71,6 +75,61 @@ def test_from_plan_to_certificate(ask, candidate, reviewer):
     assert (closed["state"], read["state"]) == ("signing", "published")
     assert read["certificate"]["holds"] is False
     assert read["certificate"]["sentence"].startswith("It is not shown that at most 20 % of records are wrong.")
+
+
+SIDECARS = ["manifest.json", "manifest.sig", "certificate.json", "certificate.sig"]
+
+
+@pytest.mark.django_db
+def test_the_files_of_a_certificate_are_listed_with_checksums_and_fetched_like_others(
+    ask, client, settings, monkeypatch, tmp_path, reviewer
+):
+    built = build_candidate(settings, monkeypatch, tmp_path)
+    here, consumer = f"/exports/{built.pk}", make_user("consumer")
+    before = {file["path"]: file for file in ask(consumer, here)["files"]}
+    study = open_study(built, SMALL | {"confidence": 0.5})
+    judge_all(study, [reviewer])
+    request_certificate(study=study, by=None)
+    write_certificates()
+
+    files = {file["path"]: file for file in ask(consumer, here)["files"]}
+
+    assert files.keys() - before.keys() == {"certificate.json", "certificate.sig"}
+    assert list(files)[-4:] == SIDECARS
+    for name in SIDECARS:
+        data, file = (folder_of(built) / name).read_bytes(), files[name]
+        assert (file["sha256"], file["bytes"]) == (hashlib.sha256(data).hexdigest(), len(data))
+        whole = client.get(file["url"])
+        assert (b"".join(whole.streaming_content), whole["ETag"]) == (data, f'"{file["sha256"]}"')
+        part = client.get(file["url"], headers={"Range": "bytes=5-", "If-Range": whole["ETag"]})
+        assert (part.status_code, b"".join(part.streaming_content)) == (206, data[5:])
+        assert client.get(file["url"], headers={"If-None-Match": whole["ETag"]}).status_code == 304
+        assert list(Download.objects.filter(file=name).order_by("pk").values_list("start", flat=True)) == [0, 5]
+
+
+@pytest.mark.django_db
+def test_the_page_lists_them_and_its_lines_to_copy_fetch_and_check_them(
+    client, settings, monkeypatch, tmp_path, reviewer
+):
+    built = build_candidate(settings, monkeypatch, tmp_path)
+    study = open_study(built, SMALL | {"confidence": 0.5})
+    judge_all(study, [reviewer])
+    request_certificate(study=study, by=None)
+    write_certificates()
+    client.force_login(make_user("consumer"))
+
+    page = client.get(reverse("export", args=(built.pk,))).content.decode()
+
+    table, fetch, check = (
+        page.split(start)[1].split(end)[0]
+        for start, end in (('<b id="fl-h">', "</table>"), ('id="fetch-code"', "</pre>"), ('id="check-code"', "</pre>"))
+    )
+    for name in SIDECARS:
+        digest = hashlib.sha256((folder_of(built) / name).read_bytes()).hexdigest()
+        assert reverse("export_file", args=(built.pk, name)) in table
+        assert digest in table
+        assert f"{digest}  {name}" in check
+        assert name in fetch
 
 
 @pytest.mark.django_db

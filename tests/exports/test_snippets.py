@@ -26,7 +26,7 @@ FORMATS = ["jsonl", "jsonl.gz", "jsonl.zst", "parquet"]
 
 def snippets(manifest, folder="./x"):
     files = [*manifest["files"], *manifest["extras"], manifest["card"]]
-    made = snippets_of(manifest, folder=folder, files=files, names=["a"], base="http://h", cookie="sessionid")
+    made = snippets_of(manifest, folder=folder, files=files, base="http://h", cookie="sessionid")
     return {s.name: s.code for s in made}
 
 
@@ -121,7 +121,8 @@ def test_curl_as_it_is_copied_fetches_goes_on_and_passes_the_check(client, setti
     folder, source = tmp_path / str(made), folder_of(made)
 
     def sh(command: str, cwd: Path) -> None:
-        subprocess.run(["sh", "-ec", command], cwd=cwd, env={**os.environ, "SESSION": session}, check=True)
+        found = {"SESSION": session, "PYTHONPATH": str(settings.BASE_DIR)}  # reasonmed_verify without installing it
+        subprocess.run(["sh", "-ec", command], cwd=cwd, env={**os.environ, **found}, check=True)
 
     sh(code["fetch"], tmp_path)
     whole = (folder / "cotmed.jsonl").read_bytes()

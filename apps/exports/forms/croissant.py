@@ -55,10 +55,11 @@ ENCODINGS = {
 }
 TEXT, BOOLEAN = "sc:Text", "sc:Boolean"
 COLUMNS: dict[str, dict[str, tuple[str, bool]]] = {  # column → (type, whether it is a list)
-    "messages": {"messages": (TEXT, True)},
+    "messages": {"messages": (TEXT, True)},  # each a turn, with the parts in PARTS
     "preferences": {"prompt": (TEXT, False), "chosen": (TEXT, False), "rejected": (TEXT, False)},
     "steps": {"prompt": (TEXT, False), "completions": (TEXT, True), "labels": (BOOLEAN, True)},
 }
+PARTS = {"messages/messages": ("role", "content")}
 RECORD = {"instruction": (TEXT, False), "input": (TEXT, False), "output": (TEXT, False)}
 
 
@@ -126,16 +127,19 @@ def _record_set(found: SetFiles) -> dict[str, Any]:
 
 
 def _field(found: SetFiles, column: str, kind: str, repeated: bool) -> dict[str, Any]:
-    source = (
+    source: dict[str, Any] = (
         {"fileSet": {"@id": f"{found.name}-shards"}}
         if found.format == "parquet"
         else {"fileObject": {"@id": found.files[0]}}
-    )
-    field = {
-        "@type": "cr:Field",
-        "@id": f"{found.name}/{column}",
-        "name": column,
-        "dataType": kind,
-        "source": {**source, "extract": {"column": column}},
+    ) | {"extract": {"column": column}}
+    place = f"{found.name}/{column}"
+    field = {"@type": "cr:Field", "@id": place, "name": column} | ({"repeated": True} if repeated else {})
+    if place not in PARTS:
+        return field | {"dataType": kind, "source": source}
+    parts = {name: source | {"transform": {"jsonPath": f"$[*].{name}"}} for name in PARTS[place]}
+    return field | {
+        "subField": [
+            {"@type": "cr:Field", "@id": f"{place}/{name}", "name": name, "dataType": kind, "source": of}
+            for name, of in parts.items()
+        ]
     }
-    return field | ({"repeated": True} if repeated else {})

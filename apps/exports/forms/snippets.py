@@ -24,11 +24,10 @@ def snippets_of(
     *,
     folder: str,
     files: Sequence[FileEntry],
-    names: Sequence[str],
     base: str,
     cookie: str,
 ) -> list[Snippet]:
-    """`names`: of everything there is to fetch, below the address `base`; `files`: those with a checksum; `folder`: ./name."""
+    """`files`: everything there is to fetch, below the address `base`; `folder`: ./name."""
     proven = "merkle" in manifest  # exports from before have no root
     first = next(sets_of(manifest), None) if proven else None
     sums = "".join(f"{f['sha256']}  {f['path']}\n" for f in files)
@@ -40,7 +39,9 @@ def snippets_of(
     checks = "reasonmed-verify .\n\n" if proven else ""
     return [
         *(_loaders(manifest, first, folder) if first else []),
-        Snippet("fetch", "Fetch it with curl", _fetch_note(cookie), _curl(names, base, folder, cookie)),
+        Snippet(
+            "fetch", "Fetch it with curl", _fetch_note(cookie), _curl([f["path"] for f in files], base, folder, cookie)
+        ),
         Snippet("check", "Check it", note, f"{checks}sha256sum --check - <<'END'\n{sums}END"),
     ]
 

@@ -8,11 +8,10 @@ from django import template
 from django.conf import settings
 from django.urls import reverse
 
-from apps.exports.folder import CERTIFICATE, CERTIFICATE_SIGNATURE, MANIFEST, SIGNATURE
+from apps.exports.folder import MANIFEST
 from apps.exports.forms.snippets import Snippet, snippets_of
 from apps.exports.models import Snapshot
-from apps.exports.selectors import files_of
-from apps.exports.services import folder_of
+from apps.exports.sidecars import all_files_of
 from apps.exports.templatetags.exports import folder_name
 
 register = template.Library()
@@ -21,15 +20,12 @@ register = template.Library()
 @register.simple_tag(takes_context=True)
 def export_snippets(context: dict[str, Any], snapshot: Snapshot) -> list[Snippet]:
     """Of a snapshot that is done."""
-    files, folder = files_of(snapshot), folder_of(snapshot)
-    beside = [n for n in (MANIFEST, SIGNATURE, CERTIFICATE, CERTIFICATE_SIGNATURE) if (folder / n).is_file()]
-
+    files = all_files_of(snapshot)
     address: str = context["request"].build_absolute_uri(reverse("export_file", args=(snapshot.pk, MANIFEST)))
     return snippets_of(
         snapshot.manifest or {},
         folder=folder_name(snapshot),
         files=files,
-        names=[*(f["path"] for f in files), *beside],
         base=address.removesuffix(f"/{MANIFEST}"),
         cookie=settings.SESSION_COOKIE_NAME,
     )
