@@ -1,6 +1,7 @@
-"""Reads an export's sets as LLaMA-Factory does: by `dataset_info.json` in its `dataset_dir`.
+"""Reads an export's sets as trainers do, without installing them; only what our sets use of their ways.
 
-Written from what its parser, loader and converters (src/llamafactory/data) do with an entry; only what our entries use.
+LLaMA-Factory: by `dataset_info.json` in its `dataset_dir`, as its parser, loader and converters (src/llamafactory/data) do
+with an entry. TRL: by the dataset card, then by what `trl.data_utils` and `PRMTrainer.tokenize_row` ask of a row.
 """
 
 from __future__ import annotations
@@ -20,6 +21,41 @@ def load_as_llama_factory(folder: Path, name: str, *, cache: Path) -> list[dict[
     rows = _rows(folder, entry, cache)
     convert = {"alpaca": _alpaca, "sharegpt": _sharegpt}[entry.get("formatting", "alpaca")]
     return [convert(row, entry) for row in rows]
+
+
+def load_as_trl(folder: Path, name: str, *, cache: Path) -> tuple[str, list[dict[str, Any]]]:
+    """(type of dataset as TRL's documentation calls it, rows). Raises AssertionError where none of its types fits."""
+    rows = list(load_dataset(str(folder), name, split="train", cache_dir=str(cache)))
+    kinds = {_trl_kind(row) for row in rows}
+    assert len(kinds) == 1
+    return kinds.pop(), rows
+
+
+def _trl_kind(row: dict[str, Any]) -> str:
+    columns, spoken = set(row), is_conversational(row)
+    if columns == {"messages"} and spoken:
+        roles = [turn["role"] for turn in row["messages"]]
+        assert roles in (["user", "assistant"], ["system", "user", "assistant"])
+        return "conversational language modeling"
+    if columns == {"prompt", "chosen", "rejected"} and not spoken:
+        assert all(isinstance(text, str) and text for text in row.values())
+        return "standard preference with an explicit prompt"
+    if columns == {"prompt", "completions", "labels"} and not spoken:
+        assert isinstance(row["prompt"], str)
+        assert len(row["completions"]) == len(row["labels"]) > 0
+        assert all(isinstance(step, str) for step in row["completions"])
+        assert all(isinstance(label, bool) for label in row["labels"])
+        return "stepwise supervision"
+    raise AssertionError(f"No type of dataset has the columns {sorted(columns)}.")
+
+
+def is_conversational(row: dict[str, Any]) -> bool:
+    """As `trl.data_utils.is_conversational`: by the first turn of whichever column it knows is there."""
+    for key in ("prompt", "chosen", "rejected", "completion", "messages"):
+        turns = row.get(key)
+        if isinstance(turns, list) and turns and isinstance(turns[0], dict) and {"role", "content"} <= turns[0].keys():
+            return True
+    return False
 
 
 def _rows(folder: Path, entry: dict[str, Any], cache: Path) -> Dataset:

@@ -18,7 +18,7 @@ from apps.exports.config import ExportConfig
 from apps.exports.forms.citation import cite_as, yaml_text
 from apps.exports.records import VARIANTS
 from apps.reasoning.models import Label
-from tests.exports.loaders import load_as_llama_factory
+from tests.exports.loaders import is_conversational, load_as_llama_factory, load_as_trl
 from tests.exports.test_forms import errors_of, judged_by_person
 from tests.factories import make_finished_run, make_user, make_verdict
 
@@ -182,6 +182,27 @@ def test_llama_factory_finds_every_set_it_can_train_on(tmp_path, format):
     assert {e["_system"] for e in load_as_llama_factory(tmp_path / "x", "messages", cache=tmp_path / "cache")} == {
         "Be careful."
     }
+
+
+# --- TRL
+
+
+@pytest.mark.slow
+@pytest.mark.django_db
+@pytest.mark.parametrize("format", FORMATS)
+def test_each_form_is_of_a_type_that_trl_knows(tmp_path, format):
+    manifest = export(make_marked_run(), folder := tmp_path / "x", format=format)
+    counts = {s["set"]: s["records"] for s in manifest["merkle"]["sets"]}
+
+    for name, kind in (
+        ("messages", "conversational language modeling"),
+        ("preferences", "standard preference with an explicit prompt"),
+        ("steps", "stepwise supervision"),
+    ):
+        found, rows = load_as_trl(folder, name, cache=tmp_path / "cache")
+        assert (found, len(rows)) == (kind, counts[name])
+    turns = {"prompt": [{"role": "user", "content": "Q"}], "chosen": [], "rejected": []}
+    assert is_conversational(turns)  # the control: pairs once they are given turns
 
 
 # --- Croissant
