@@ -91,18 +91,19 @@ def test_hosts_whose_clocks_differ(tmp_path: Path) -> None:
         instance.import_sample()
         instance.start_simulator("--latency-ms", "200", "--rate-429", "0.1", "--retry-after-s", "1")
         clock = {"LD_PRELOAD": str(FAKETIME), "FAKETIME_DONT_FAKE_MONOTONIC": "1", "DONT_FAKE_MONOTONIC": "1"}
+        clock["PYTHONPATH"] = sleep_by_select(tmp_path)
         workers = [
-            instance.start("run_workers", REASONMED_WORKER=name, FAKETIME=apart, **clock)
-            for name, apart in (("behind", "-2h"), ("right", "+0"), ("ahead", "+2h"))
+            instance.start("run_workers", REASONMED_WORKER=name, FAKETIME=shift, **clock)
+            for name, shift in (("behind", "-2h"), ("right", "+0"), ("ahead", "+2h"))
         ]
         start_run(instance, workers)
+        apart = "SELECT max(created_at) - min(created_at) > interval '3 hours' FROM pipeline_call"
+        wait_for(lambda: instance.query(apart)[0][0], "calls by the clocks of the first host and the last")
         kill(workers[2])
         workers[2] = instance.start("run_workers", REASONMED_WORKER="ahead", FAKETIME="+2h", **clock)
         wait_for_calls(instance, 200)
         latest = instance.query("SELECT max(not_before) < now() + interval '2 minutes' FROM pipeline_task")
         assert latest[0][0] in (None, True), "a question waits for the clock of a host"
-        spread = instance.query("SELECT max(created_at) - min(created_at) > interval '3 hours' FROM pipeline_call")
-        assert spread[0][0], "the hosts' clocks did not differ: the test proves nothing"
         finish(instance, workers, "Redis, clocks four hours apart", repeats=None)
 
 
@@ -133,6 +134,17 @@ def test_a_host_that_is_cut_off(tmp_path: Path) -> None:
 
 def with_broker(folder: Path, url: str) -> Instance:
     return Instance(folder / "var", DRAMATIQ_BROKER_URL=url)
+
+
+def sleep_by_select(folder: Path) -> str:
+    """What PYTHONPATH needs so that Python sleeps under libfaketime: clock_nanosleep, which Python takes, fails there at
+    times with EINVAL."""
+    place = folder / "site"
+    place.mkdir()
+    (place / "sitecustomize.py").write_text(
+        "import select, time\ntime.sleep = lambda seconds: select.select([], [], [], seconds) and None\n"
+    )
+    return str(place)
 
 
 def start_run(
