@@ -18,6 +18,7 @@ from apps.review.queues.measured import as_measured
 from apps.review.queues.plans import PlanError, SamplingPlan, gold_places, mix
 
 PRACTICE_OVERLAP = 30_000  # everyone does all of it
+MANY = 10_000  # items at once, of which PostgreSQL must know before its autovacuum comes round: each save read all of them
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +79,9 @@ def build_queue(
     if not queue.size:
         raise PlanError("No path fits this plan. Widen the filter, or choose another kind.")
     queue.save(update_fields=["size"])
+    if queue.size >= MANY:
+        with connection.cursor() as cursor:
+            cursor.execute("ANALYZE review_queueitem")
     return queue
 
 
