@@ -18,7 +18,9 @@ from apps.review.queues.measured import as_measured
 from apps.review.queues.plans import PlanError, SamplingPlan, gold_places, mix
 
 PRACTICE_OVERLAP = 30_000  # everyone does all of it
-MANY = 10_000  # items at once, of which PostgreSQL must know before its autovacuum comes round: each save read all of them
+MANY = (
+    10_000  # items at once, of which PostgreSQL must know before its autovacuum comes round: each save read all of them
+)
 
 
 @dataclass(frozen=True, slots=True)
