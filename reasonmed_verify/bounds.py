@@ -34,6 +34,12 @@ class Misses:
         if not 0 <= self.missed <= self.known <= LARGEST or not 1 <= self.spread <= 2:
             raise ValueError("No more can be missed than there was.")
 
+    def interval(self, confidence: float) -> tuple[float, float]:
+        """The exact one of the rate as measured (Clopper and Pearson)."""
+        side = (1 + confidence) / 2
+        low = 1 - highest_rate(self.known - self.missed, self.known, side)
+        return (low if self.missed else 0.0), highest_rate(self.missed, self.known, side)
+
     def highest(self, confidence: float) -> float:
         return min(1.0, self.spread * highest_rate(self.missed, self.known, confidence))
 

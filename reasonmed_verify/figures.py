@@ -64,6 +64,10 @@ def _misses(said: dict[str, Any]) -> Misses | None:
         spread, each = 1.0, [bool(one["found"]) for one in told["items"]]
         if (found.missed, found.known) != (each.count(False), len(each)) or found.known != int(plan["known"]):
             raise FiguresError("its miss rate is not the one of the known faults that it tells")
+    low, high = found.interval(float(said["confidence"]))
+    told_low, told_high = map(float, told.get("interval", (low, high)))
+    if abs(told_low - low) > NEAR or abs(told_high - high) > NEAR:
+        raise FiguresError("the interval of its miss rate is not the one that its counts give")
     if found.spread != spread:
         raise FiguresError("its miss rate is not the one for so many reviewers")
     return found
@@ -121,6 +125,6 @@ def _check_sentence(
             f"t most {percent_up(bound)} of records are wrong, with {100 * said['confidence']:.4g} % confidence"
         )
     if misses and misses.known and bound is not None:
-        parts.append(f"({misses.missed:,} of {misses.known:,} known faults)")
+        parts.append(f"({misses.missed:,} of {misses.known:,} known faults")
     if not sentence.startswith(start) or not all(part in sentence for part in parts):
         raise FiguresError("its sentence tells other figures than those that it rests on")

@@ -15,6 +15,7 @@ from django.db.models import F, Q
 
 from apps.exports.models import Snapshot, SnapshotRecord
 from apps.questions.access import roles_of
+from apps.reasoning.models import ReasoningPath
 from apps.review.models import ClaimState, Reason, SkipReason
 
 
@@ -102,18 +103,31 @@ class Certification(models.Model):
     def is_open(self) -> bool:
         return self.state == CertificationState.OPEN
 
+    @property
+    def drawn(self) -> models.QuerySet[SampleRecord]:
+        """The records of the sample, in the order drawn, without what was mixed among them."""
+        return SampleRecord.objects.filter(certification=self, planted=None).order_by("position")
+
+    @property
+    def known_faults(self) -> models.QuerySet[SampleRecord]:
+        return SampleRecord.objects.filter(certification=self, planted__isnull=False).order_by("position")
+
     def admits(self, user: User) -> bool:
         """Whether the person may judge its records."""
         return (bool(self.role) and self.role in roles_of(user)) or self.reviewers.filter(pk=user.pk).exists()
 
 
 class SampleRecord(models.Model):
-    """A record drawn. `taken` and `free_at` let one statement find one with a free place (certificate.claims)."""
+    """A record drawn, or a known fault mixed among them. `taken` and `free_at` let one statement find one with a free
+    place (certificate.claims)."""
 
     certification = models.ForeignKey(Certification, on_delete=models.PROTECT, related_name="sample", db_index=False)
     held = models.ForeignKey(SnapshotRecord, on_delete=models.PROTECT, related_name="+")  # its question, path, response
+    planted = models.ForeignKey(  # a known fault: the path that is shown in the place of the record's own
+        ReasoningPath, null=True, on_delete=models.PROTECT, related_name="+", db_index=False
+    )
     number = models.PositiveIntegerField()  # its place in each set, from 0
-    position = models.PositiveIntegerField()  # 1-based, in the order drawn
+    position = models.PositiveIntegerField()  # 1-based, in the order in which they are handed out
     stratum = models.CharField(max_length=100)
     taken = models.PositiveSmallIntegerField(default=0)  # claims that hold a place
     free_at = models.DateTimeField(null=True)  # not later than the first live claim's expiry
@@ -122,7 +136,10 @@ class SampleRecord(models.Model):
 
     class Meta:
         constraints = (
-            models.UniqueConstraint(fields=("certification", "number"), name="sample_record_number"),
+            models.UniqueConstraint(
+                fields=("certification", "number"), name="sample_record_number", condition=Q(planted=None)
+            ),
+            models.UniqueConstraint(fields=("certification", "planted"), name="sample_record_planted"),
             models.UniqueConstraint(fields=("certification", "position"), name="sample_record_position"),
             models.CheckConstraint(name="sample_record_done_within_taken", condition=Q(done__lte=F("taken"))),
             models.CheckConstraint(name="sample_record_outcome_of_some", condition=Q(outcome="") | Q(done__gte=1)),

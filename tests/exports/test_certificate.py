@@ -385,7 +385,10 @@ def test_misses_are_named_and_can_undo_a_claim():
 
     assert not claim.holds
     assert claim.bound == pytest.approx(corrected_bound(0, 299, Misses(4, 20)))
-    assert "adjusted for a measured miss rate of 20 % (4 of 20 known faults), taken as at most 44 %" in claim.sentence
+    assert (
+        "adjusted for a measured miss rate of 20 % (4 of 20 known faults; 95 % interval 5.7 % to 44 %), taken as at most 44 %"
+        in claim.sentence
+    )
     assert claim_from_sample(sample, target=0.01, planned=299, reviewers=2, misses=Misses(0, 0)).bound == 1
 
 

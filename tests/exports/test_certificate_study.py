@@ -446,7 +446,9 @@ def test_entered_misses_adjust_the_claim(candidate, reviewer):
     judge_all(study, [reviewer])
 
     standing = standing_of(study)
-    assert "adjusted for a measured miss rate of 20 % (20 of 100 known faults)" in standing.claim.sentence
+    assert (
+        "adjusted for a measured miss rate of 20 % (20 of 100 known faults; 50 % interval " in standing.claim.sentence
+    )
     plain = standing_of_without(study)
     assert standing.claim.bound > plain / 0.8
 

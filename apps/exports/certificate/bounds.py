@@ -14,7 +14,7 @@ import numpy as np
 from scipy import special  # type: ignore[import-untyped]
 
 from apps.review.statistics.acceptance import highest_rate, sample_size
-from apps.review.statistics.intervals import CONFIDENCE
+from apps.review.statistics.intervals import CONFIDENCE, clopper_pearson
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,10 @@ class Misses:
     def rate(self) -> float:
         """As measured; 1 where nothing was measured."""
         return self.missed / self.known if self.known else 1.0
+
+    def interval(self, confidence: float) -> tuple[float, float]:
+        """Of the rate as measured, exact."""
+        return clopper_pearson(self.missed, self.known, confidence)
 
     def highest(self, confidence: float) -> float:
         return min(1.0, self.spread * highest_rate(self.missed, self.known, confidence=confidence))

@@ -91,6 +91,14 @@ def percent_up(share: float) -> str:
     return f"{min(rounded, 100.0):.10g} %"
 
 
+def percent_down(share: float) -> str:
+    """Two significant digits, rounded down: the lower end of an interval."""
+    if share <= 0:
+        return "0 %"
+    step = 10.0 ** (1 - math.floor(math.log10(share * 100)))
+    return f"{math.floor(share * 100 * step + 1e-9) / step:.10g} %"
+
+
 def _claim(
     bound: float, target: float, confidence: float, reviewers: int, said: str, misses: Misses | None, level: float
 ) -> Claim:
@@ -107,10 +115,12 @@ def _misses_words(misses: Misses | None, level: float) -> str:
         return "what the reviewers overlook was not measured"
     if not misses.known:
         return "the reviewers were shown no known fault, so they may overlook all"
-    highest = percent_up(misses.highest(level))
+    sure = 2 * level - 1  # of an interval whose upper end has the confidence `level`
+    low, high = misses.interval(sure)
     return (
         f"adjusted for a measured miss rate of {100 * misses.rate:.2g} % "
-        f"({misses.missed:,} of {misses.known:,} known faults), taken as at most {highest}"
+        f"({misses.missed:,} of {misses.known:,} known faults; {100 * sure:.4g} % interval {percent_down(low)} to "
+        f"{percent_up(high)}), taken as at most {percent_up(misses.highest(level))}"
     )
 
 

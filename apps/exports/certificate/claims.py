@@ -25,11 +25,15 @@ WAIT = "FOR NO KEY UPDATE OF i"  # when all that is free is being handed out at 
 
 # Nobody judges what they had a hand in: a path they judged, a record they decided on, a response they wrote.
 _UNTOUCHED = """
-  AND NOT EXISTS (SELECT 1 FROM reasoning_verdict v WHERE v.path_id = h.path_id AND v.reviewer_id = %(reviewer)s
+  AND NOT EXISTS (SELECT 1 FROM reasoning_verdict v WHERE v.path_id = coalesce(i.planted_id, h.path_id) AND v.reviewer_id = %(reviewer)s
                   AND v.current AND v.label <> 'unjudged')
   AND NOT EXISTS (SELECT 1 FROM review_recorddecision d WHERE d.path_id = h.path_id AND d.by_id = %(reviewer)s
                   AND d.current AND d.decision <> 'withdrawn')
-  AND NOT EXISTS (SELECT 1 FROM reasoning_response r WHERE r.id = h.response_id AND r.author_id = %(reviewer)s)"""
+  AND NOT EXISTS (SELECT 1 FROM reasoning_response r WHERE r.id = h.response_id AND r.author_id = %(reviewer)s)
+  AND (i.planted_id IS NULL OR NOT EXISTS (
+    SELECT 1 FROM exports_samplejudgment j JOIN exports_samplerecord s ON s.id = j.record_id
+    JOIN exports_snapshotrecord t ON t.id = s.held_id
+    WHERE j.reviewer_id = %(reviewer)s AND s.id <> i.id AND coalesce(s.planted_id, t.path_id) = i.planted_id))"""
 # `taken` and `free_at` are columns of the row that is locked, so PostgreSQL looks at them again once it has the lock.
 _CANDIDATE = f"""
 SELECT i.* FROM exports_samplerecord i JOIN exports_snapshotrecord h ON h.id = i.held_id
@@ -175,7 +179,7 @@ def why_none(study: Certification, reviewer: User) -> Nothing:
         return Nothing("closed", "Judging is over: no more records of this certificate are handed out.")
     waiting = SampleRecord.objects.filter(certification=study, outcome="")
     if not waiting.exists():
-        return Nothing("done", f"All {study.size:,} records are judged.")
+        return Nothing("done", f"All {study.sample.count():,} records are judged.")
     live = SampleClaim.objects.filter(
         record__certification=study, state=ClaimState.LIVE, slot__isnull=False, expires_at__gt=timezone.now()
     ).exclude(reviewer=reviewer)

@@ -12,14 +12,13 @@ from django.utils import timezone
 from apps.exports.certificate.bounds import Misses
 from apps.exports.certificate.errors import CertificateRefusedError
 from apps.exports.certificate.misses import misses_of
-from apps.exports.certificate.plan import CertificatePlan
+from apps.exports.certificate.plan import CertificatePlan, MissSource
 from apps.exports.certificate.standing import Standing, plan_of, standing_of
 from apps.exports.models_certificate import (
     Certification,
     CertificationState,
     Outcome,
     SampleJudgment,
-    SampleRecord,
 )
 from apps.exports.provenance import pseudonym
 from reasonmed_verify.certificate import SCHEMA
@@ -60,13 +59,19 @@ def give_up(*, study: Certification, by: User | None) -> Certification:
 def document_of(study: Certification, standing: Standing) -> dict[str, Any]:
     """What certificate.json says."""
     plan, misses, manifest = plan_of(study), misses_of(study), _manifest(study)
-    counted = _counted(study, standing)
+    counted, earlier = _counted(study, standing), earlier_studies(study)
     return {
         "schema": SCHEMA,
         "root": study.root,
         "export": str(study.snapshot),
         "records": study.records,
-        "sentence": sentence_of(plan, standing, reviewers=len(_people(study)), simulated=bool(manifest["simulated"])),
+        "sentence": sentence_of(
+            plan,
+            standing,
+            reviewers=len(_people(study)),
+            earlier=[holds for _, holds in earlier],
+            simulated=bool(manifest["simulated"]),
+        ),
         "holds": standing.claim.holds,
         "bound": standing.claim.bound,
         "target": plan.rate,
@@ -87,20 +92,38 @@ def document_of(study: Certification, standing: Standing) -> dict[str, Any]:
         "reviewers": _people(study),
         "reviewers_per_record": study.overlap,
         "rule": rule_words(plan),
-        "misses": _misses(plan, misses),
+        "misses": _misses(study, plan, misses),
+        "earlier": [{"root": root, "holds": holds} for root, holds in earlier],
         "simulated": bool(manifest["simulated"]),
         "opened_at": _time(study.created_at),
         "closed_at": _time(timezone.now()),
     }
 
 
-def sentence_of(plan: CertificatePlan, standing: Standing, *, reviewers: int, simulated: bool) -> str:
+def earlier_studies(study: Certification) -> list[tuple[str, bool]]:
+    """(root, whether it held) of the run's other candidates that were studied before: who tries often enough is lucky once."""
+    rows = Certification.objects.filter(snapshot__run=study.snapshot.run_id, pk__lt=study.pk)
+    over = (CertificationState.SIGNING, CertificationState.PUBLISHED, CertificationState.ENDED)
+    found = rows.filter(state__in=over).order_by("pk").values_list("root", "document")
+    return [(root, bool(document and document["holds"])) for root, document in found]
+
+
+def sentence_of(
+    plan: CertificatePlan, standing: Standing, *, reviewers: int, earlier: Sequence[bool], simulated: bool
+) -> str:
     """The claim with what one has to know to read it."""
     said = [standing.claim.sentence]
     if reviewers > 1 or plan.overlap > 1:
         said.append(rule_words(plan))
+    if plan.planted:
+        said.append(
+            "The known faults were mixed among the records drawn and judged by the same people, who were not told."
+        )
     if plan.misses == "entered":
         said.append(f"The miss rate was entered: {plan.source.strip().rstrip('.')}.")
+    if earlier:
+        were = "candidate of this run was" if len(earlier) == 1 else "candidates of this run were"
+        said.append(f"{len(earlier):,} earlier {were} studied; {sum(earlier):,} of them met the target.")
     if simulated:
         said.append("These records rest on simulated model calls.")
     return " ".join(said)
@@ -115,7 +138,7 @@ def rule_words(plan: CertificatePlan) -> str:
 
 def _counted(study: Certification, standing: Standing) -> list[tuple[int, str]]:
     """(number, outcome) of the records that the claim rests on, in the order drawn."""
-    rows = SampleRecord.objects.filter(certification=study).order_by("position").values_list("number", "outcome")
+    rows = study.drawn.values_list("number", "outcome")
     return [(number, outcome) for number, outcome in rows[: standing.judged if standing.progress else None] if outcome]
 
 
@@ -125,16 +148,30 @@ def _people(study: Certification) -> list[str]:
     return sorted(map(pseudonym, ids))
 
 
-def _misses(plan: CertificatePlan, misses: Misses | None) -> dict[str, Any] | None:
+def _misses(study: Certification, plan: CertificatePlan, misses: Misses | None) -> dict[str, Any] | None:
     if misses is None:
         return None
-    return {
+    said = {
         "from": plan.misses,
-        "source": plan.source.strip() if plan.misses == "entered" else "gold items among the review queues' paths",
+        "source": plan.source.strip() if plan.misses == "entered" else SOURCES[plan.misses],
         "missed": misses.missed,
         "known": misses.known,
         "spread": misses.spread,
+        "interval": misses.interval(plan.confidence),
     }
+    return said | ({"items": _items(study)} if plan.planted else {})
+
+
+SOURCES: dict[MissSource, str] = {
+    "gold": "gold items among the review queues' paths",
+    "mixed": "known faults mixed among the records drawn",
+}
+
+
+def _items(study: Certification) -> list[dict[str, Any]]:
+    """Each known fault that was judged, and whether it was found."""
+    rows = study.known_faults.exclude(outcome="").values_list("held__question__uid", "planted", "outcome")
+    return [{"question": uid, "path": path, "found": outcome == Outcome.WRONG} for uid, path, outcome in rows]
 
 
 def _lock_open(study: Certification) -> Certification:

@@ -18,6 +18,7 @@ BY = (("tier", "Tier"), ("benchmark", "Benchmark"))
 RULES = (("any", "if any of them says so"), ("majority", "if at least half of them say so"))
 MISSES = (
     ("none", "Leave them out; the certificate says so"),
+    ("mixed", "Measure them here: known faults are mixed among the records, and nobody is told which"),
     ("gold", "As measured with gold items of the review queues"),
     ("entered", "As measured elsewhere"),
 )
@@ -47,7 +48,9 @@ class CertificateForm(forms.Form):
     overlap = forms.IntegerField(min_value=1, max_value=9, label="People for each record")
     rule = forms.ChoiceField(choices=RULES, label="A record counts as wrong")
     misses = forms.ChoiceField(choices=MISSES, widget=forms.RadioSelect, label="Faults that reviewers overlook")
-    missed = forms.IntegerField(min_value=0, max_value=1_000_000, label="Known faults missed")
+    missed = forms.IntegerField(
+        min_value=0, max_value=1_000_000, label="Known faults missed", help_text="Mixed in: so many may be."
+    )
     known = forms.IntegerField(min_value=0, max_value=1_000_000, label="Known faults shown")
     source = forms.CharField(required=False, max_length=500, label="Source", help_text="The certificate names it.")
     role = forms.ChoiceField(choices=ROLES, required=False, label="Who judges")
@@ -97,6 +100,8 @@ def plan_of(said: dict[str, Any]) -> dict[str, Any]:
         plan["accept"] = said["accept"]
     if said["kind"] == "stratified":
         plan["by"] = said["by"]
+    if said["misses"] == "mixed":
+        plan |= {name: said[name] for name in ("missed", "known")}
     if said["misses"] == "entered":
         plan |= {name: said[name] for name in ("missed", "known", "source")}
     return plan

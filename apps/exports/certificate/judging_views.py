@@ -238,8 +238,16 @@ def the_record(request: HttpRequest, record_id: int) -> SampleRecord:
 
 
 def _rows() -> Any:
-    related = ("certification__snapshot__run__project", "held__question__benchmark", "held__path", "held__response")
-    return SampleRecord.objects.select_related(*related).defer("held__question__search", "held__path__raw")
+    related = (
+        "certification__snapshot__run__project",
+        "held__question__benchmark",
+        "held__path",
+        "held__response",
+        "planted",
+    )
+    return SampleRecord.objects.select_related(*related).defer(
+        "held__question__search", "held__path__raw", "planted__raw"
+    )
 
 
 def _fragment(request: HttpRequest) -> bool:

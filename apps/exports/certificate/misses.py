@@ -1,4 +1,4 @@
-"""What reviewers overlook: measured with gold items of the review queues, or entered with its source."""
+"""What reviewers overlook: of known faults mixed among the records, of gold items of the review queues, or as entered."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django.db.models import Count, Q
 
 from apps.exports.certificate.bounds import Misses
 from apps.exports.certificate.plan import CertificatePlan
-from apps.exports.models_certificate import Certification, SampleJudgment
+from apps.exports.models_certificate import Certification, Outcome, SampleJudgment
 from apps.questions.access import IMPLIED
 from apps.questions.models import Project
 from apps.reasoning.models import Label
@@ -20,6 +20,8 @@ def misses_of(study: Certification) -> Misses | None:
     """As the plan asks: none where it does not count them. Gold: of the people who judged records of this study so far,
     else of all who may."""
     plan = CertificatePlan.model_validate(study.plan)
+    if plan.misses == "mixed":
+        return Misses(*mixed_misses(study))
     if plan.misses != "gold":
         return planned_misses(plan, study.snapshot.run.project, ())
     judged_by = SampleJudgment.objects.filter(record__certification=study, wrong__isnull=False, current=True)
@@ -30,8 +32,16 @@ def misses_of(study: Certification) -> Misses | None:
 def planned_misses(plan: CertificatePlan, project: Project, people: Iterable[int]) -> Misses | None:
     if plan.misses == "none":
         return None
-    missed, known = plan.entered if plan.misses == "entered" else gold_misses(project, people)
+    missed, known = gold_misses(project, people) if plan.misses == "gold" else plan.entered
     return Misses(missed, known, plan.spread)
+
+
+def mixed_misses(study: Certification) -> tuple[int, int]:
+    """(called right, judged): of the known faults mixed among the records, by all who judge one together."""
+    found = study.known_faults.order_by().aggregate(
+        known=Count("pk", filter=~Q(outcome="")), missed=Count("pk", filter=Q(outcome=Outcome.RIGHT))
+    )
+    return found["missed"], found["known"]
 
 
 def gold_misses(project: Project, people: Iterable[int]) -> tuple[int, int]:

@@ -14,6 +14,7 @@ from apps.exports.certificate.errors import CertificateRefusedError
 from apps.exports.certificate.frozen import strata_in_order, stratum_sizes
 from apps.exports.certificate.misses import people_with, planned_misses
 from apps.exports.certificate.plan import CertificatePlan, CertificatePlanError, settle_plan, sizes_of
+from apps.exports.certificate.planted import KnownFault, choose_faults, known_faults, places_among
 from apps.exports.models import ExportState, Snapshot, SnapshotRecord
 from apps.exports.models_certificate import Certification, CertificationState, SampleRecord
 from apps.questions.access import ROLES
@@ -30,6 +31,7 @@ class Forecast:
     strata: list[tuple[str, int, int]]
     misses: Misses | None
     people: int
+    faults: list[KnownFault]  # that may be mixed in; none where the plan asks for none
 
     @property
     def size(self) -> int:
@@ -37,7 +39,7 @@ class Forecast:
 
     @property
     def judgments(self) -> int:
-        return self.size * self.plan.overlap
+        return (self.size + self.plan.planted) * self.plan.overlap
 
 
 def forecast_certification(
@@ -57,7 +59,10 @@ def forecast_certification(
     except CertificatePlanError as error:
         raise CertificateRefusedError(str(error), field=error.field) from error
     strata = [(name, records, drawn[name]) for name, records in sizes.items()]
-    return Forecast(settled, strata, misses, len(people))
+    faults = known_faults(snapshot, people=people, overlap=plan.overlap) if plan.planted else []
+    if plan.planted > len(faults):
+        raise _too_few(len(faults), plan.planted)
+    return Forecast(settled, strata, misses, len(people), faults)
 
 
 def open_certification(
@@ -78,7 +83,7 @@ def open_certification(
                 snapshot=snapshot,
                 root=root,
                 plan=found.plan.model_dump(mode="json"),
-                seed=f"{root}:{secrets.token_hex(16)}",  # after the records are fixed, and nobody's choice
+                seed=_seed_of(root),
                 overlap=plan.overlap,
                 role=role,
                 records=snapshot.records,
@@ -91,6 +96,22 @@ def open_certification(
     except IntegrityError as error:
         raise _studied(root, error) from error
     return study
+
+
+def _too_few(found: int, asked: int) -> CertificateRefusedError:
+    return CertificateRefusedError(
+        f"{asked:,} known faults are to be mixed in, and there {'is' if found == 1 else 'are'} {found:,} that can be: paths "
+        "that people found wrong though they end at the key, or records that an earlier study found wrong, not drawn and "
+        "not judged before by those who judge here.",
+        field="known",
+    )
+
+
+def _seed_of(root: str) -> str:
+    """Made after the records are fixed, and nobody's choice: that of the first study ever opened of these records, so that
+    withdrawing and opening again draws no other sample."""
+    before = Certification.objects.filter(root=root).order_by("pk").first()
+    return before.seed if before else f"{root}:{secrets.token_hex(16)}"
 
 
 def root_of(snapshot: Snapshot) -> str:
@@ -126,19 +147,36 @@ def _draw(study: Certification, found: Forecast) -> None:
     numbers = drawn_numbers(study)
     by, only = found.plan.by, found.strata[0][0]
     strata = strata_in_order(study.snapshot, by) if by else []
+    held: dict[int, int] = {}
     for start in range(0, len(numbers), BATCH):
-        part = numbers[start : start + BATCH]
-        held = dict(SnapshotRecord.objects.filter(snapshot=study.snapshot, number__in=part).values_list("number", "pk"))
-        SampleRecord.objects.bulk_create(
-            SampleRecord(
-                certification=study,
-                held_id=held[number],
-                number=number,
-                position=position,
-                stratum=strata[number] if by else only,
-            )
-            for position, number in enumerate(part, start=start + 1)
-        )
+        rows = SnapshotRecord.objects.filter(snapshot=study.snapshot, number__in=numbers[start : start + BATCH])
+        held |= dict(rows.values_list("number", "pk"))
+    drawn = iter(
+        [
+            SampleRecord(certification=study, held_id=held[n], number=n, stratum=strata[n] if by else only)
+            for n in numbers
+        ]
+    )
+    among = iter(_plant(study, found, set(held.values())))
+    places = places_among(len(numbers), found.plan.planted, within=_early(found))
+    records = []
+    for position in range(1, len(numbers) + len(places) + 1):
+        records.append(next(among) if position in places else next(drawn))
+        records[-1].position = position
+    SampleRecord.objects.bulk_create(records, batch_size=BATCH)
+
+
+def _plant(study: Certification, found: Forecast, drawn: set[int]) -> list[SampleRecord]:
+    """Raises CertificateRefusedError where the sample left too few."""
+    chosen = choose_faults(found.faults, found.plan.planted, drawn=drawn)
+    if len(chosen) < found.plan.planted:
+        raise _too_few(len(chosen), found.plan.planted)
+    return [SampleRecord(certification=study, held_id=f.held, number=f.number, planted_id=f.path) for f in chosen]
+
+
+def _early(found: Forecast) -> int:
+    """Known faults come among so many records: all of a sample, or as many as a sequential test takes at least."""
+    return found.plan.sprt.fewest if found.plan.kind == "sequential" else found.size
 
 
 def _studied(root: str, error: IntegrityError) -> CertificateRefusedError:

@@ -16,8 +16,9 @@ from apps.review.statistics.intervals import CONFIDENCE
 Kind = Literal["acceptance", "sequential", "stratified"]
 Trait = Literal["benchmark", "tier"]
 Rule = Literal["any", "majority"]
-MissSource = Literal["none", "gold", "entered"]
+MissSource = Literal["none", "gold", "entered", "mixed"]
 WHOLE = "all"  # the stratum of a plan without strata
+MOST_PLANTED = 1_000
 MOST = 20_000  # records of a sample: more than people will ever read
 _Share = Annotated[float, Field(gt=0, lt=1)]
 _Count = Annotated[int, Field(ge=0, le=1_000_000)]
@@ -36,7 +37,8 @@ class CertificatePlan(BaseModel):
 
     `good` (p0), `alpha`, `beta` are of the sequential test. `finite`: exact for drawing without putting back, taken by
     itself where the binomial sample is not smaller than the set. `misses`: whether what reviewers overlook is counted,
-    and from where; it is fixed with the plan, so that nobody leaves it out for what it shows.
+    and from where; it is fixed with the plan, so that nobody leaves it out for what it shows. Mixed: `known` faults are put
+    among the records, and the sample is so large that it shows what is planned if no more than `missed` of them are.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -67,6 +69,8 @@ class CertificatePlan(BaseModel):
             raise ValueError("good: the good share (p0) lies below the bad one (p1)")
         if self.misses == "entered" and not (0 <= self.missed <= self.known and self.known and self.source.strip()):
             raise ValueError("source: enter how many known faults were shown, how many of them missed, and where")
+        if self.misses == "mixed" and not (0 <= self.missed < self.known <= MOST_PLANTED):
+            raise ValueError(f"known: say how many known faults are mixed in, 1 to {MOST_PLANTED:,}, and fewer to miss")
         if self.kind == "sequential" and self.risk_left < (1e-9 if self.misses != "none" else -1e-9):
             raise ValueError(
                 "beta: leaves no risk for the confidence asked for, and for the miss rate; make it smaller"
@@ -90,6 +94,11 @@ class CertificatePlan(BaseModel):
         return 1 - self.confidence - self.beta_used
 
     @property
+    def planted(self) -> int:
+        """Known faults to be mixed among the records."""
+        return self.known if self.misses == "mixed" else 0
+
+    @property
     def entered(self) -> tuple[int, int]:
         """(missed, known)"""
         return self.missed, self.known
@@ -100,6 +109,8 @@ class CertificatePlan(BaseModel):
 
         A fault is missed where enough of them miss it: all (rule any), or more than half (majority).
         """
+        if self.misses == "mixed":
+            return 1.0  # measured on all who judge a record, together
         needed = self.overlap if self.rule == "any" else self.overlap // 2 + 1
         return self.overlap / needed
 

@@ -11,7 +11,7 @@ from apps.exports.certificate.claim import Claim, claim_from_sample, claim_from_
 from apps.exports.certificate.misses import misses_of
 from apps.exports.certificate.plan import CertificatePlan
 from apps.exports.certificate.sequential import Progress
-from apps.exports.models_certificate import Certification, Outcome, SampleJudgment, SampleRecord
+from apps.exports.models_certificate import Certification, Outcome, SampleJudgment
 from apps.review.statistics.acceptance import highest_rate
 
 Said = tuple[str, str]  # (stratum, outcome) of a record drawn
@@ -22,6 +22,8 @@ class Standing:
     """`judged`, `faults`: of records whose reviewers all spoke; for the sequential test, those up to the first gap or its
     decision, `ahead` being judged behind them. `bound`: the exact upper limit of what was judged, as if it had been planned so.
 
+    `waiting`: known faults among the records that are still to be judged.
+
     `decided`: no further record changes what is said. `hopeless`: it will not hold, though nothing more were found wrong.
     """
 
@@ -29,6 +31,7 @@ class Standing:
     judged: int
     faults: int
     ahead: int
+    waiting: int
     strata: list[Stratum]
     accept: int | None  # faults that the plan accepts in each stratum; none for the sequential test
     progress: Progress | None
@@ -40,7 +43,7 @@ class Standing:
 
     @property
     def left(self) -> int:
-        return self.size - self.judged
+        return self.size - self.judged + self.waiting
 
     @property
     def bound_words(self) -> str:
@@ -53,16 +56,17 @@ def plan_of(study: Certification) -> CertificatePlan:
 
 def standing_of(study: Certification) -> Standing:
     """In three short reads, whatever the size of the export."""
-    rows = SampleRecord.objects.filter(certification=study).order_by("position")
-    said: list[Said] = list(rows.values_list("stratum", "outcome"))
+    plan, misses = plan_of(study), misses_of(study)
+    said: list[Said] = list(study.drawn.values_list("stratum", "outcome"))
     judged_by = SampleJudgment.objects.filter(record__certification=study, current=True, wrong__isnull=False)
     reviewers = judged_by.order_by().values("reviewer").distinct().count()
     return weigh(
-        plan_of(study),
+        plan,
         said,
         sizes={name: (records, drawn) for name, records, drawn in study.strata},
         reviewers=reviewers,
-        misses=misses_of(study),
+        misses=misses,
+        waiting=plan.planted - misses.known if plan.planted and misses else 0,
     )
 
 
@@ -73,15 +77,18 @@ def weigh(
     sizes: dict[str, tuple[int, int]],
     reviewers: int,
     misses: Misses | None,
+    waiting: int = 0,
 ) -> Standing:
-    """`said` in the order drawn; `sizes`: (records, drawn) of each stratum."""
+    """`said` in the order drawn; `sizes`: (records, drawn) of each stratum; `waiting`: known faults not judged yet."""
     if plan.kind == "sequential":
-        return _weigh_sequence(plan, [outcome for _, outcome in said], sizes, reviewers, misses)
+        return _weigh_sequence(plan, [outcome for _, outcome in said], sizes, reviewers, misses, waiting)
     judged, faults = Counter[str](), Counter[str]()
     for stratum, outcome in said:
         judged[stratum] += bool(outcome)
         faults[stratum] += outcome == Outcome.WRONG
-    done, found, complete = judged.total(), faults.total(), judged.total() == len(said)
+    done, found = judged.total(), faults.total()
+    complete = done == len(said) and not waiting
+    hoped = Misses(misses.missed, misses.known + waiting, misses.spread) if misses else None  # none of them missed
     strata = [Stratum(name, records, judged[name], faults[name]) for name, (records, _) in sizes.items()]
     best = [Stratum(name, records, drawn, faults[name]) for name, (records, drawn) in sizes.items()]  # no fault more
     claim, at_best = (
@@ -90,17 +97,18 @@ def weigh(
             target=plan.rate,
             planned=len(said),
             reviewers=reviewers,
-            misses=misses,
+            misses=overlooked,
             confidence=plan.confidence,
             finite=plan.finite and misses is None,
         )
-        for counted in (strata, best)
+        for counted, overlooked in ((strata, misses), (best, hoped))
     )
     return Standing(
         size=len(said),
         judged=done,
         faults=found,
         ahead=0,
+        waiting=waiting,
         strata=strata,
         accept=plan.accept,
         progress=None,
@@ -118,6 +126,7 @@ def _weigh_sequence(
     sizes: dict[str, tuple[int, int]],
     reviewers: int,
     misses: Misses | None,
+    waiting: int,
 ) -> Standing:
     gap = next((n for n, outcome in enumerate(outcomes) if not outcome), len(outcomes))
     progress = plan.sprt.follow(outcome == Outcome.WRONG for outcome in outcomes[:gap])
@@ -127,12 +136,14 @@ def _weigh_sequence(
         judged=progress.judged,
         faults=progress.faults,
         ahead=sum(map(bool, outcomes[gap:])),
+        waiting=waiting,
         strata=[Stratum(name, records, progress.judged, progress.faults)],
         accept=None,
         progress=progress,
         bound=highest_rate(progress.faults, progress.judged, confidence=plan.confidence),
-        complete=gap == len(outcomes),
-        decided=progress.decision != "open" or gap == len(outcomes),
+        complete=gap == len(outcomes) and not waiting,
+        decided=progress.decision == "reject"
+        or (not waiting and (progress.decision == "accept" or gap == len(outcomes))),
         hopeless=progress.decision == "reject",
         claim=claim_from_sequence(plan.sprt, progress, reviewers=reviewers, misses=misses, confidence=plan.confidence),
     )

@@ -14,6 +14,7 @@ from apps.exports.certificate.bounds import Misses, Stratum
 from apps.exports.certificate.claim import claim_from_sample, claim_from_sequence
 from apps.exports.certificate.plan import WHOLE, CertificatePlan, settle_plan, sizes_of
 from apps.exports.certificate.sequential import Progress
+from apps.review.statistics.intervals import binomial_cdf
 
 REPETITIONS = 10_000
 SEED = 20_261_126
@@ -52,10 +53,12 @@ class Outcome:
 def simulate(case: Case, *, repetitions: int = REPETITIONS, seed: int = SEED) -> Outcome:
     rng = np.random.default_rng(seed)
     strata = {name: records for name, (records, _) in case.wrong.items()}
-    misses = Misses(round(case.miss_rate * case.known), case.known, case.plan.spread) if case.known else None
+    expected = case.plan.missed if case.plan.planted else round(case.miss_rate * case.known)
+    misses = Misses(expected, case.known, case.plan.spread) if case.known else None
     plan = settle_plan(case.plan, strata, misses=misses)
     sizes = sizes_of(plan, strata, misses=misses)
-    measured = rng.binomial(case.known, case.miss_rate, repetitions)
+    overlooked = _missed_by_all(case) if case.plan.planted else case.miss_rate  # mixed in, all judge each one together
+    measured = rng.binomial(case.known, overlooked, repetitions)
     if plan.kind == "sequential":
         return _sequences(case, plan, sizes[WHOLE], measured, rng)
     return _samples(case, plan, sizes, measured, rng)
@@ -131,6 +134,9 @@ def _sequences(
 
 def _missed_by_all(case: Case) -> float:
     """The chance that a wrong record counts as right."""
+    if case.plan.planted and not case.together:
+        enough = next(said for said in range(1, case.plan.overlap + 1) if case.plan.wrong(said))
+        return binomial_cdf(enough - 1, case.plan.overlap, 1 - case.miss_rate)
     if case.plan.overlap == 1 or not case.together:
         return case.miss_rate**case.plan.overlap if case.plan.rule == "any" else case.miss_rate
     return min(1.0, case.plan.spread * case.miss_rate)
@@ -144,6 +150,8 @@ def cases() -> list[Case]:
     """What the table in docs/certificate.md tells of."""
     one, test = CertificatePlan(), CertificatePlan(kind="sequential", good=0.0025)
     measured = CertificatePlan(misses="gold")
+    mixed = CertificatePlan(misses="mixed", known=100, missed=20)
+    of_three = CertificatePlan(misses="mixed", known=100, missed=20, overlap=3, rule="majority")
     strata = {"easy": (12_000, 348), "medium": (6_000, 300), "difficult": (2_000, 400)}
     return [
         *(Case("1 %, no fault accepted", one, whole(share)) for share in (0.0025, 0.0095, 0.0105, 0.02)),
@@ -168,6 +176,18 @@ def cases() -> list[Case]:
             0.2,
             200,
             together=True,
+        ),
+        Case("1 %, 100 known faults mixed in", mixed, whole(0.0025), 0.2, 100),
+        Case("1 %, 100 known faults mixed in", mixed, whole(0.0105), 0.2, 100),
+        Case("1 %, 100 known faults mixed in", mixed, whole(0.0125), 0.5, 100),
+        Case("the same, 3 people, the majority", of_three, whole(0.0105), 0.2, 100),
+        Case("the same, 3 people who miss the same", of_three, whole(0.0105), 0.2, 100, together=True),
+        Case(
+            "sequential, 100 known faults mixed in",
+            CertificatePlan(kind="sequential", good=0.0025, misses="mixed", known=100, missed=20),
+            whole(0.0135),
+            0.2,
+            100,
         ),
     ]
 

@@ -170,7 +170,7 @@ def _live(study: Certification, standing: Standing) -> dict[str, Any]:
 
 def _faults(study: Certification) -> list[dict[str, Any]]:
     """What was found wrong, in the order drawn: for the next candidate."""
-    rows = study.sample.filter(outcome=Outcome.WRONG).select_related("held__question").order_by("position")
+    rows = study.drawn.filter(outcome=Outcome.WRONG).select_related("held__question")
     found = []
     for record in rows[:SHOWN_FAULTS]:
         said = record.judgments.filter(current=True, wrong=True).order_by("pk")

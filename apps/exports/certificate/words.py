@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from apps.exports.certificate.opening import Forecast
 from apps.exports.certificate.plan import CertificatePlan, Kind
-from apps.exports.models_certificate import Certification, Outcome, SampleRecord
+from apps.exports.models_certificate import Certification, Outcome
 
 KINDS: dict[Kind, tuple[str, str]] = {
     "acceptance": ("One sample", "its size is fixed before; all of it is judged"),
@@ -71,8 +71,7 @@ def picture_of(study: Certification, judged: int) -> Picture | None:
     if plan.kind != "sequential":
         return None
     test = plan.sprt
-    outcomes = SampleRecord.objects.filter(certification=study, position__lte=judged).order_by("position")
-    wrong = [outcome == Outcome.WRONG for outcome in outcomes.values_list("outcome", flat=True)]
+    wrong = [outcome == Outcome.WRONG for outcome in study.drawn.values_list("outcome", flat=True)[:judged]]
     records = min(study.size, max(test.fewest, round(judged * 1.25), 1))
     faults = max(sum(wrong) + 1, test.reject_at(records), 1)
 
