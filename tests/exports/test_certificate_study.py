@@ -80,10 +80,12 @@ def test_the_sample_is_the_one_that_the_seed_draws(study):
     assert [r.held.number for r in study.sample.all()] == [r.number for r in study.sample.all()]
 
 
-def test_two_studies_draw_with_different_seeds(study, candidate):
-    give_up(study=study, by=None)
+def test_other_records_are_drawn_with_another_seed(study, reviewer, settings, monkeypatch, tmp_path):
+    other = make_candidate(settings, monkeypatch, tmp_path, records=11)
 
-    assert open_study(candidate).seed != study.seed
+    seeds = [study.seed, open_study(other).seed]
+
+    assert len({seed.partition(":")[2] for seed in seeds}) == 2
 
 
 def test_strata_are_drawn_from_each(candidate, reviewer):

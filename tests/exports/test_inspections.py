@@ -9,10 +9,12 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 from django.test import Client
 from django.urls import reverse
+from hypothesis import given
+from hypothesis import strategies as st
 
 from apps.exports.errors import ExportRefusedError, ExportStoppedError, LedgerBrokenError
 from apps.exports.inspections import services
-from apps.exports.inspections.pairs import view_of
+from apps.exports.inspections.pairs import Side, _marked, view_of
 from apps.exports.inspections.selectors import latest_inspection
 from apps.exports.inspections.services import (
     contamination_of,
@@ -23,6 +25,7 @@ from apps.exports.inspections.services import (
 from apps.exports.models_checks import Inspection, InspectionPair
 from apps.questions.models import ImportBatch
 from apps.reasoning.models import Response, Run
+from apps.review.compare.diff import plain
 from tests.factories import make_benchmark, make_finished_run, make_question, make_run, make_run_question, make_user
 
 pytestmark = pytest.mark.django_db
@@ -284,3 +287,28 @@ def test_the_api_shows_and_orders(alike: Run, curator: Client) -> None:
     assert (len(first["items"]), len(rest["items"]), rest["next"]) == (1, 1, None)
     refused = curator.post(f"{base}/contamination", {"threshold": 3}, content_type="application/json")
     assert refused.status_code == 422
+
+
+@given(
+    same=st.lists(st.sampled_from(["a", "b,", " c", "Ö\n", "<d>"]), max_size=5),
+    left=st.lists(st.sampled_from(["a", "b", "x "]), max_size=4),
+    right=st.lists(st.sampled_from(["a", "B ", "y"]), max_size=4),
+)
+def test_what_differs_is_marked_and_nothing_is_lost(same, left, right):
+    """Also where both begin and end with the same words, which are not compared again."""
+    texts = [" ".join([*same, *middle, *reversed(same)]) for middle in (left, right)]
+
+    marked = _marked(*texts)
+
+    for text, parts in zip(texts, marked, strict=True):
+        assert "".join(part.text for part in parts) == text
+    for text, other, parts in zip(texts, reversed(texts), marked, strict=True):
+        if plain(text) == plain(other):
+            assert not any(part.changed for part in parts)
+
+
+def test_a_changed_word_alone_is_marked_and_no_text_becomes_markup():
+    left, right = _marked("A man <b>with</b> gout & fever.", "A man <b>with</b> gout & pain.")
+
+    assert Side(None, left, [], 0, True).stem_html == "A man &lt;b&gt;with&lt;/b&gt; gout &amp; <mark>fever.</mark>"
+    assert [part.text for part in right if part.changed] == ["pain."]

@@ -18,7 +18,7 @@ from django.db import connections
 from rich.console import Console
 
 from reasonmed_site import file_lock, launch, postgres
-from workers.demo import logins, preflight, queues, sample
+from workers.demo import candidate, logins, preflight, queues, sample
 from workers.demo.processes import Child, Children, Stopped, die_with_parent, ignore_signals, stop_on_signals
 
 HOST = "127.0.0.1"
@@ -67,7 +67,7 @@ class Demo:
         self.prepare_data()
         self.start_servers()
         self.run_sample()
-        self.make_queues()
+        self.show_around()
         self.serve()
 
     def check(self) -> None:
@@ -134,11 +134,14 @@ class Demo:
                 f"[red]The sample run ended early (exit code {child.process.returncode}).[/] The pages stay up."
             )
 
-    def make_queues(self) -> None:
+    def show_around(self) -> None:
+        """Something to judge and to look at, once there are records."""
         self.sample_run.refresh_from_db()
         if self.sample_run.state == "finished":
             with self.step("Review queues"):
                 queues.ensure_queues(self.sample_run)
+            with self.step("Candidate export"):
+                candidate.ensure_candidate(self.sample_run)
 
     def serve(self) -> None:
         """Keep what was started alive until a signal comes."""
