@@ -35,6 +35,7 @@ def ensure_candidate(run: Run) -> Snapshot | None:
         return None
     for kind in (InspectionKind.GATES, InspectionKind.CONTAMINATION):
         order_inspection(project=run.project, kind=kind, run=run)
+    order_inspection(project=run.project, kind=InspectionKind.CONTAMINATION)  # of all that may be trained on
     run_queued_inspections()
     made = create_export(run=run, variants=VARIANTS, format="jsonl", config=ExportConfig(forms=("messages",)))
     build_queued_exports()

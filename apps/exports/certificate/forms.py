@@ -49,7 +49,7 @@ class CertificateForm(forms.Form):
     rule = forms.ChoiceField(choices=RULES, label="A record counts as wrong")
     misses = forms.ChoiceField(choices=MISSES, widget=forms.RadioSelect, label="Faults that reviewers overlook")
     missed = forms.IntegerField(
-        min_value=0, max_value=1_000_000, label="Known faults missed", help_text="Mixed in: so many may be."
+        min_value=0, max_value=1_000_000, label="Known faults missed", help_text="Mixed in: at most so many."
     )
     known = forms.IntegerField(min_value=0, max_value=1_000_000, label="Known faults shown")
     source = forms.CharField(required=False, max_length=500, label="Source", help_text="The certificate names it.")

@@ -100,9 +100,8 @@ def open_certification(
 
 def _too_few(found: int, asked: int) -> CertificateRefusedError:
     return CertificateRefusedError(
-        f"{asked:,} known faults are to be mixed in, and there {'is' if found == 1 else 'are'} {found:,} that can be: paths "
-        "that people found wrong though they end at the key, or records that an earlier study found wrong, not drawn and "
-        "not judged before by those who judge here.",
+        f"{asked:,} are to be mixed in, and there {'is' if found == 1 else 'are'} {found:,}: paths that end at the key and "
+        "were found wrong by people other than those who judge here, or records that an earlier study found wrong.",
         field="known",
     )
 
