@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 from django.urls import reverse
 
-from apps.exports.certificate.claims import claim_next
+from apps.exports.certificate.claims import claim_next, skip_record
 from apps.exports.certificate.closing import give_up, request_certificate
 from apps.exports.certificate.errors import CertificateRefusedError
 from apps.exports.certificate.frozen import read_record
@@ -298,6 +298,22 @@ def corrected(candidate: Snapshot) -> Snapshot:
         record.pk, record.snapshot = None, made
     SnapshotRecord.objects.bulk_create(held)
     return made
+
+
+def test_who_could_see_the_figures_or_was_not_measured_is_told(candidate):
+    informed, other = make_user("curator"), make_user("clinician")
+    study = open_study(candidate, PLAN, reviewers=[informed])
+    while (claim := claim_next(study=study, reviewer=informed)).record.planted_id is not None:
+        skip_record(record=claim.record, reviewer=informed, reason="other")
+    say(claim)
+    judge_mixed(study, [other], missed=0)
+
+    said = told(study)
+
+    assert (said["reviewers_informed"], said["reviewers_unmeasured"]) == (1, 1)
+    assert "1 of the 2 reviewers could see what was found so far while judging." in said["sentence"]
+    assert "1 of the 2 reviewers judged none of the known faults." in said["sentence"]
+    assert problems(study) == []
 
 
 def test_places_are_anywhere_within():

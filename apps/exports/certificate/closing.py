@@ -12,6 +12,7 @@ from django.utils import timezone
 from apps.exports.certificate.bounds import Misses
 from apps.exports.certificate.errors import CertificateRefusedError
 from apps.exports.certificate.misses import misses_of
+from apps.exports.certificate.people import Reviewers, reviewers_of
 from apps.exports.certificate.plan import CertificatePlan, MissSource
 from apps.exports.certificate.standing import Standing, plan_of, standing_of
 from apps.exports.models_certificate import (
@@ -59,7 +60,7 @@ def give_up(*, study: Certification, by: User | None) -> Certification:
 def document_of(study: Certification, standing: Standing) -> dict[str, Any]:
     """What certificate.json says."""
     plan, misses, manifest = plan_of(study), misses_of(study), _manifest(study)
-    counted, earlier = _counted(study, standing), earlier_studies(study)
+    counted, earlier, people = _counted(study, standing), earlier_studies(study), reviewers_of(study, plan)
     return {
         "schema": SCHEMA,
         "root": study.root,
@@ -68,7 +69,7 @@ def document_of(study: Certification, standing: Standing) -> dict[str, Any]:
         "sentence": sentence_of(
             plan,
             standing,
-            reviewers=len(_people(study)),
+            reviewers=people,
             earlier=[holds for _, holds in earlier],
             simulated=bool(manifest["simulated"]),
         ),
@@ -89,7 +90,9 @@ def document_of(study: Certification, standing: Standing) -> dict[str, Any]:
             "wrong": [number for number, outcome in counted if outcome == Outcome.WRONG],
             "decision": standing.progress.decision if standing.progress else None,
         },
-        "reviewers": _people(study),
+        "reviewers": sorted(map(pseudonym, people.ids)),
+        "reviewers_informed": people.informed,
+        "reviewers_unmeasured": people.unmeasured,
         "reviewers_per_record": study.overlap,
         "rule": rule_words(plan),
         "misses": _misses(study, plan, misses),
@@ -109,11 +112,11 @@ def earlier_studies(study: Certification) -> list[tuple[str, bool]]:
 
 
 def sentence_of(
-    plan: CertificatePlan, standing: Standing, *, reviewers: int, earlier: Sequence[bool], simulated: bool
+    plan: CertificatePlan, standing: Standing, *, reviewers: Reviewers, earlier: Sequence[bool], simulated: bool
 ) -> str:
     """The claim with what one has to know to read it."""
     said = [standing.claim.sentence]
-    if reviewers > 1 or plan.overlap > 1:
+    if len(reviewers.ids) > 1 or plan.overlap > 1:
         said.append(rule_words(plan))
     if plan.planted:
         said.append(
@@ -121,6 +124,7 @@ def sentence_of(
         )
     if plan.misses == "entered":
         said.append(f"The miss rate was entered: {plan.source.strip().rstrip('.')}.")
+    said += reviewers.words
     if earlier:
         were = "candidate of this run was" if len(earlier) == 1 else "candidates of this run were"
         said.append(f"{len(earlier):,} earlier {were} studied; {sum(earlier):,} of them met the target.")
@@ -140,12 +144,6 @@ def _counted(study: Certification, standing: Standing) -> list[tuple[int, str]]:
     """(number, outcome) of the records that the claim rests on, in the order drawn."""
     rows = study.drawn.values_list("number", "outcome")
     return [(number, outcome) for number, outcome in rows[: standing.judged if standing.progress else None] if outcome]
-
-
-def _people(study: Certification) -> list[str]:
-    said = SampleJudgment.objects.filter(record__certification=study, current=True, wrong__isnull=False)
-    ids: Sequence[int] = list(said.order_by().values_list("reviewer", flat=True).distinct())
-    return sorted(map(pseudonym, ids))
 
 
 def _misses(study: Certification, plan: CertificatePlan, misses: Misses | None) -> dict[str, Any] | None:

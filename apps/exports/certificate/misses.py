@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from django.contrib.auth.models import User
-from django.db.models import Count, Q
+from django.db.models import Count, Q, QuerySet
 
 from apps.exports.certificate.bounds import Misses
 from apps.exports.certificate.plan import CertificatePlan
@@ -45,8 +45,16 @@ def mixed_misses(study: Certification) -> tuple[int, int]:
 
 
 def gold_misses(project: Project, people: Iterable[int]) -> tuple[int, int]:
-    """(called Correct, shown): first blind judgments of paths known to be wrong, practice left out."""
-    first = Judgment.objects.filter(
+    """(called Correct, shown) of `gold_judgments`."""
+    found = gold_judgments(project, people).aggregate(
+        known=Count("pk"), missed=Count("pk", filter=Q(verdict__label=Label.CORRECT))
+    )
+    return found["missed"], found["known"]
+
+
+def gold_judgments(project: Project, people: Iterable[int]) -> QuerySet[Judgment]:
+    """First blind judgments of paths known to be wrong, practice left out."""
+    return Judgment.objects.filter(
         item__queue__project=project,
         item__queue__practice=False,
         item__gold_label=Label.ERROR,
@@ -54,9 +62,7 @@ def gold_misses(project: Project, people: Iterable[int]) -> tuple[int, int]:
         phase=Phase.FIRST,
         round=1,
         blind=True,
-    )
-    found = first.aggregate(known=Count("pk"), missed=Count("pk", filter=Q(verdict__label=Label.CORRECT)))
-    return found["missed"], found["known"]
+    ).order_by()
 
 
 def may_judge(study: Certification) -> list[int]:

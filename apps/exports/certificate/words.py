@@ -29,6 +29,7 @@ def plan_words(plan: CertificatePlan, size: int) -> str:
         return (
             f"Shows {shown}, once the test accepts: p0 = {percent(test.good)}, p1 = {percent(test.bad)}, "
             f"α = {percent(test.alpha)}, β = {percent(test.beta)}. At least {test.fewest:,} records, at most {size:,}."
+            + (" What reviewers overlook makes the figure in the certificate larger." if plan.misses != "none" else "")
         )
     few, are = (f"no more than {plan.accept:,}", "are") if plan.accept else ("none", "is")
     if plan.kind == "stratified":
