@@ -36,6 +36,9 @@ CURATOR: tuple[Walk, ...] = (
     ("agreement", ("/agreement/",)),
     ("exports", ("/exports/",)),
     ("export-new", ("/exports/new/",)),
+    ("export", ("/exports/", r"/exports/[0-9a-f-]{36}/$")),
+    ("certificate", ("/exports/", r"/exports/[0-9a-f-]{36}/$", r"/certificate/$")),
+    ("contamination", ("/exports/contamination/",)),
 )
 ADJUDICATOR: tuple[Walk, ...] = (("settle", ("/review/settle/",)),)
 
@@ -92,7 +95,7 @@ def review(page: Page, url: str) -> Iterator[str]:
     page.goto(urljoin(url, "/review/practice/"))
     yield "review-practice"
     page.goto(urljoin(url, "/review/"))
-    page.locator("main a", has_text="Judge").first.click()
+    page.locator("main table a", has_text="Judge").first.click()
     page.locator("#judge").wait_for()
     yield "review"
     for key in ("1", "f"):
@@ -106,6 +109,10 @@ def review(page: Page, url: str) -> Iterator[str]:
     yield "review-after"
     page.goto(urljoin(url, "/review/sitting/"))
     yield "review-sitting"
+    page.goto(urljoin(url, "/review/"))
+    page.locator("main a", has_text="Judge records").first.click()
+    page.locator("#judge").wait_for()
+    yield "review-record"
 
 
 def take(page: Page, folder: Path, name: str) -> None:
