@@ -10,7 +10,8 @@ from itertools import groupby
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from django.db.models import Count, Max, Q, QuerySet, Sum
+from django.db.models import BooleanField, Count, Max, Q, QuerySet, Sum
+from django.db.models.expressions import RawSQL
 
 from apps.questions.models import Project
 from apps.reasoning.models import (
@@ -27,6 +28,7 @@ from apps.review.statistics.agreement import CATEGORIES, Ratings, scaled
 from apps.review.statistics.judge import Calibration, JudgeFigures, judge_figures
 
 Which = Literal["drawn", "blind", "all"]
+MUCH = 500  # verdicts of people
 DECIDED = (Label.CORRECT, Label.ERROR)
 PLACES = {str(Label.CORRECT): CATEGORIES.index("Correct"), str(Label.ERROR): CATEGORIES.index("Error")}
 OPINION_COLUMNS = (
@@ -112,19 +114,30 @@ def fetch(project: Project, run: Run | None = None) -> Material:
     settled = dict(
         people.filter(source=VerdictSource.ADJUDICATION, current=True).order_by("id").values_list("path_id", "label")
     )
-    paths, runs = people.values("path_id"), Q(run=run) if run else Q(run__project=project)
-    judged = Verdict.objects.filter(
-        runs, source=VerdictSource.JUDGE, current=True, label__in=DECIDED, path_id__in=paths
-    ).values_list("run_id", "path_id", "label", "created_at")
-    rows = RunQuestion.objects.filter(runs, question_id__in=people.values("path__question_id")).exclude(tier="")
+    runs = Q(run=run) if run else Q(run__in=project.runs.values("pk"))
+    judged = runs & Q(source=VerdictSource.JUDGE, current=True, label__in=DECIDED)
+    columns = ("run_id", "path_id", "label", "created_at")
+    said = Verdict.objects.filter(judged, _among("path_id", {o.path for o in opinions})).values_list(*columns)
+    rows = RunQuestion.objects.filter(runs, _among("question_id", {o.question for o in opinions})).exclude(tier="")
     tiers = list(rows.order_by("run_id").values_list("run_id", "question_id", "tier"))
     return Material(
         opinions=opinions,
-        judged=tuple(JudgeLabel(*row) for row in judged),
+        judged=tuple(JudgeLabel(*row) for row in said),
         settled=settled,
         tiers={(r, q): tier for r, q, tier in tiers},
         any_tier={q: tier for _, q, tier in tiers},
     )
+
+
+def _among(column: str, ids: set[int]) -> RawSQL:
+    """By the ids themselves, as an array: by way of a subquery the planner reads every verdict of the judge."""
+    return RawSQL(f"{column} = ANY(%s)", [sorted(ids)], output_field=BooleanField())  # noqa: S611 - columns named here
+
+
+def said_much(project: Project) -> bool:
+    """Whether people said so much that figures of it take longer than a page may."""
+    said = Verdict.objects.filter(project=project, reviewer__isnull=False)
+    return said.order_by()[: MUCH + 1].count() > MUCH
 
 
 def newest(project: Project) -> int:

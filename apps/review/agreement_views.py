@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 from urllib.parse import urlencode
 
 from django.contrib.auth.models import User
-from django.core.cache import cache
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.views.decorators.http import require_safe
@@ -16,12 +15,12 @@ from django.views.decorators.http import require_safe
 from apps.questions.access import CLINICIAN, CURATOR, has_role, project_of, role_required
 from apps.questions.models import Project
 from apps.reasoning.models import Run
-from apps.review.agreement import Material, Which, fetch, newest
+from apps.review.agreement import Material, Which, fetch, newest, said_much
 from apps.review.agreement_report import ENOUGH_PEOPLE, MEASURES, Measure, People, people_report
 from apps.review.judge_report import QUALITIES, Judge, Quality, TierTable, judge_report, tier_table
+from apps.review.kept import kept
 
 RUNS = 200
-KEPT_S = 60  # how long a judge’s new labels may be missing; a person’s verdict shows at once
 WHICH: dict[Which, str] = {"drawn": "Blind, drawn at random", "blind": "All blind", "all": "All first verdicts"}
 Choice = TypeVar("Choice", bound=str)
 Other = TypeVar("Other")
@@ -51,15 +50,20 @@ def agreement(request: HttpRequest) -> HttpResponse:
     measure: Measure = _choice(request.GET.get("measure", ""), MEASURES, "ac1")
     quality: Quality = _choice(request.GET.get("figure", ""), QUALITIES, "sensitivity")
     curator = has_role(request.user, CURATOR)
-    key = f"agreement:{project.pk}:{run.pk if run else 0}:{wanted}:{measure}:{quality}:{curator}:{newest(project)}"
-    found: Found | None = cache.get(key)
-    if found is None:
-        found = _find(project, run, runs, wanted, measure, quality, curator)
-        cache.set(key, found, KEPT_S)
+    known = kept(
+        f"agreement:{project.pk}:{run.pk if run else 0}:{wanted}:{measure}:{quality}:{curator}",
+        str(newest(project)),
+        lambda: _find(project, run, runs, wanted, measure, quality, curator),
+        at_once=not said_much(project),
+    )
+    if known is None:
+        return render(request, "review/agreement_wait.html", {"run": run})
+    found = known.value
     context = {
         "run": run,
         "runs": runs,
         "found": found,
+        "known": known,
         "measure": MEASURES[measure],
         "quality": QUALITIES[quality],
         "curator": curator,

@@ -15,10 +15,11 @@ from apps.reasoning.api import run_named
 from apps.review.api_answers import REFUSED, answered, question_named
 from apps.review.queue_api import router as router  # one address lists queues and makes them: one router
 from apps.review.queue_schemas import FlagIn, FlagOut, QueueOut
-from apps.review.queues.build import Gold, build_queue, preview_plan
+from apps.review.queues.build import Gold, build_queue
 from apps.review.queues.errors import QueueError
 from apps.review.queues.flags import flag_question
 from apps.review.queues.plans import SamplingPlan
+from apps.review.queues.preview import preview_plan
 
 
 class PlanIn(Schema):
@@ -38,7 +39,11 @@ class PreviewPlanOut(Schema):
     size: int = Field(description="Paths; gold comes on top")
     questions: int
     strata: list[StratumOut]
-    labels: dict[str, int] = Field(description="Of its paths, by what the judge said")
+    labels: dict[str, int] = Field(
+        description="Of its paths, by what the judge said; what is to be expected of a sample"
+    )
+    about_paths: bool = Field(description="The draw decides how many paths; `size` is to be expected")
+    about_questions: bool = Field(description="The draw decides how many questions; `questions` is to be expected")
 
 
 class GoldIn(Schema):

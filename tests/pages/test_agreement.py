@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import re
+import threading
+from collections.abc import Callable
 
 import pytest
+from django.contrib.auth.models import User
 from django.core.cache import cache
 from django.db import connection
 from django.test import Client
@@ -12,6 +15,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from apps.reasoning.models import Label
+from apps.review import agreement, kept
 from tests.factories import make_user, make_verdict
 from tests.pages.conftest import World
 from tests.review.agreement_world import judge_item, make_judged_ledger, make_queue, put
@@ -148,3 +152,64 @@ def test_kept_for_a_minute_but_not_past_the_next_verdict(world: World, client: C
 def test_reading_only(client: Client, world: World) -> None:
     client.force_login(world.curator)
     assert client.post(reverse("agreement")).status_code == 405
+
+
+@pytest.fixture
+def later(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], object]]:
+    """People said much, so that pages leave the work to a thread; here it waits until it is called."""
+    cache.clear()
+    works: list[Callable[[], object]] = []
+    monkeypatch.setattr(agreement, "MUCH", 0)
+    monkeypatch.setattr(kept, "in_background", works.append)
+    return works
+
+
+def test_much_is_worked_out_after_the_page_and_said_to_be_as_of(
+    world: World, client: Client, later: list[Callable[[], object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept.connection, "close", lambda: None)  # the test's own
+    judge_item(put(make_queue(world.run), world.path), make_user(), Label.ERROR)
+    client.force_login(world.curator)
+    first = read(client)
+    assert "The figures are being worked out" in first
+    assert 'href="/agreement/"' in first  # without script
+    read(client)
+    assert len(later) == 1  # one at work is enough
+    later.pop()()
+    assert "1 path judged, none of them by two people" in read(client)
+    assert not later
+    judge_item(put(make_queue(world.run), world.path), make_user(), Label.ERROR)
+    old = read(client)
+    assert "1 path judged, none of them by two people" in old
+    assert 'id="as-of"' in old
+    later.pop()()
+    new = read(client)
+    assert "none of them by two people" not in new
+    assert 'id="as-of"' not in new
+
+
+def test_what_failed_is_tried_again(
+    world: World, client: Client, later: list[Callable[[], object]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kept.connection, "close", lambda: None)
+    judge_item(put(make_queue(world.run), world.path), make_user(), Label.ERROR)
+    client.force_login(world.curator)
+    with monkeypatch.context() as broken:
+        broken.setattr("apps.review.agreement_views.fetch", lambda *_: 1 / 0)
+        read(client)
+        later.pop()()
+    assert "being worked out" in read(client)
+    later.pop()()
+    assert "Is the judge right?" in read(client)
+
+
+def test_the_thread_has_a_connection_of_its_own(transactional_db: None) -> None:
+    done = threading.Event()
+    kept.kept("thread", "1", lambda: (User.objects.count(), done.set()), at_once=False)
+    assert done.wait(30)
+    for thread in threading.enumerate():
+        if thread.name == "kept figures":
+            thread.join(30)
+    found = kept.kept("thread", "1", lambda: pytest.fail("it was kept"), at_once=False)
+    assert found is not None
+    assert found.value[0] == User.objects.count()

@@ -11,11 +11,12 @@ from django.db import IntegrityError, transaction
 
 from apps.reasoning.models import PathLabel, ReasoningPath, RunQuestion
 from apps.review.models import QueueItem, ReviewQueue
-from apps.review.queues.build import Gold, build_queue, preview_plan, settled_gold
+from apps.review.queues.build import Gold, build_queue, settled_gold
 from apps.review.queues.drawing import draw_plan
 from apps.review.queues.errors import QueueError
 from apps.review.queues.frames import fetch
 from apps.review.queues.plans import PlanError, mix, parse_plan
+from apps.review.queues.preview import preview_plan
 from apps.review.queues.selectors import queues_of
 from tests.factories import make_project, make_user, make_verdict
 from tests.reasoning.test_ledger import make_true_run

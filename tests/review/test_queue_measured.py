@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from apps.reasoning.models import PathLabel, Run
+from apps.review.queues import measured
 from apps.review.queues.build import build_queue
-from apps.review.queues.measured import Measured, measured_judge
+from apps.review.queues.measured import Measured, kept_measure, measured_judge
 from apps.review.queues.plans import SamplingPlan
 from tests.factories import make_finished_run, make_user, make_verdict
 
@@ -50,3 +51,15 @@ def test_a_few_verdicts_measure_nothing() -> None:
     people_say(run, missed=1, blamed=1, most=20)
     assert measured_judge(run) is None
     assert plan_kept(run, SamplingPlan(kind="tier_flip", size=2)) == (0.9, 0.95)
+
+
+def test_a_page_reads_it_once_until_someone_says_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    run = make_finished_run(8)
+    people_say(run, missed=4, blamed=2)
+    before = kept_measure(run)
+    assert before == measured_judge(run) is not None
+    with monkeypatch.context() as unread:
+        unread.setattr(measured, "measured_judge", lambda _: pytest.fail("it was kept"))
+        assert kept_measure(run) == before
+    people_say(run, missed=9, blamed=0)
+    assert kept_measure(run) == measured_judge(run) != before

@@ -16,7 +16,7 @@ from apps.reasoning.models import Label, Run, Tier
 from apps.review.curate.plan_words import KINDS, TRAITS
 from apps.review.models import ReviewQueue
 from apps.review.queues.build import Gold, settled_gold
-from apps.review.queues.measured import measured_judge
+from apps.review.queues.measured import kept_measure
 from apps.review.queues.plans import PlanError, SamplingPlan, mix, parse_plan
 
 MOST = 20_000  # paths that the page draws; larger queues are made by the command, which may take its time
@@ -89,7 +89,7 @@ class QueueForm(forms.Form):
 
     def __init__(self, data: QueryDict | None, *, project: Project, making: bool, run: Run | None = None) -> None:
         """`making`: not a preview alone, so a name is needed. `run`: the one chosen before anything was sent."""
-        self.measured = measured_judge(run) if run else None
+        self.measured = kept_measure(run) if run else None
         known = (
             {"sensitivity": self.measured.sensitivity, "specificity": self.measured.specificity}
             if self.measured

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 from apps.reasoning.models import Label
 from apps.review.models import ReviewQueue
-from apps.review.queues.build import Preview
 from apps.review.queues.plans import PlanError, SamplingPlan, parse_plan
+from apps.review.queues.preview import Preview
 from apps.review.statistics.intervals import wilson
 
 SECONDS_AN_ITEM = 90

@@ -28,10 +28,11 @@ from apps.review.curate.selectors import (
 )
 from apps.review.curate.services import release_expired
 from apps.review.models import Claim, ClaimState, QueueState, ReviewQueue, SkipReason
-from apps.review.queues.build import build_queue, preview_plan, set_queue_state, settled_gold
+from apps.review.queues.build import build_queue, set_queue_state, settled_gold
 from apps.review.queues.claims import release_item
 from apps.review.queues.errors import QueueError
 from apps.review.queues.plans import PlanError
+from apps.review.queues.preview import preview_plan
 from apps.review.queues.selectors import FEWEST_PEOPLE, queue_progress
 
 curating = role_required(CURATOR)

@@ -93,48 +93,6 @@ def set_queue_state(*, queue: ReviewQueue, state: str) -> None:
     queue.save(update_fields=["state"])
 
 
-@dataclass(frozen=True, slots=True)
-class Stratum:
-    """`paths` would be drawn. In a probability sample: `units` of `of` (paths, or whole questions), each with the chance
-    `probability`."""
-
-    name: str
-    paths: int
-    units: int
-    of: int | None
-    probability: float | None
-
-
-@dataclass(frozen=True, slots=True)
-class Preview:
-    """What a plan would give, without gold. `labels`: how many of its paths the judge called correct, error, …"""
-
-    size: int
-    questions: int
-    strata: tuple[Stratum, ...]
-    labels: dict[str, int]
-
-
-def preview_plan(*, run: Run, plan: SamplingPlan) -> Preview:
-    """Draws without writing: what `build_queue` would take now. Raises PlanError."""
-    drawn = draw_plan(run, as_measured(run, plan))
-    rows = frames.fetch(
-        f"""SELECT d.stratum, l.judge_label, count(*), count(DISTINCT d.question_id), min(d.probability),
-          GROUPING(d.stratum, l.judge_label)
-        FROM ({drawn.sql}) d JOIN reasoning_pathlabel l ON l.run_id = %(run)s AND l.path_id = d.path_id
-        GROUP BY GROUPING SETS ((d.stratum), (l.judge_label), ()) ORDER BY d.stratum""",  # noqa: S608
-        drawn.parameters,
-    )
-    strata = tuple(
-        Stratum(name, n, questions if plan.whole_questions else n, drawn.frame.get(name), chance)
-        for name, _, n, questions, chance, grouped in rows
-        if grouped == 1
-    )
-    labels = {label: n for _, label, n, _, _, grouped in rows if grouped == 2}
-    size, questions = next((n, questions) for _, _, n, questions, _, grouped in rows if grouped == 3)
-    return Preview(size, questions, strata, labels)
-
-
 def settled_gold(run: Run, *, most: int = 10_000) -> list[Gold]:
     """Paths that were adjudicated, or on which two people or more agree and none differs."""
     rows = _fetch(

@@ -79,7 +79,7 @@ def _bound(wanted: int, size: int) -> str:
 def _by_tier_flip(run: Run, plan: SamplingPlan, parameters: dict[str, Any]) -> Draw:
     """Questions next to a cut-off first, then by the chance that their true tier is another one; all their paths."""
     counts = frames.label_counts(run, plan.filter)
-    values = flip_values(run, plan, counts)
+    rated = rated_by_tier_flip(run, plan, counts)
     sql = f"""SELECT l.path_id, l.question_id, d.stratum, NULL::float8 AS probability, d.value AS priority,
         row_number() OVER (ORDER BY d.near DESC, d.value DESC, d.key, l.question_id, l.path_id) AS place
       FROM (
@@ -89,26 +89,28 @@ def _by_tier_flip(run: Run, plan: SamplingPlan, parameters: dict[str, Any]) -> D
           AS v (errors, correct, near, value) ON v.errors = q.errors AND v.correct = q.correct
         ORDER BY v.near DESC, v.value DESC, key, q.question_id LIMIT %(size)s) d
       CROSS JOIN LATERAL (SELECT l.path_id, l.question_id {frames.PATHS} AND l.question_id = d.question_id) l"""  # noqa: S608
-    cutoffs = run.config["cutoffs"]
     columns = {
-        "errors": [errors for errors, _, _ in counts],
-        "correct": [correct for _, correct, _ in counts],
-        "near": [at_cut_off(errors, easy=cutoffs["easy"], medium=cutoffs["medium"]) for errors, _, _ in counts],
-        "values": values,
+        "near": [near for near, _, _, _ in rated],
+        "values": [value for _, value, _, _ in rated],
+        "errors": [errors for _, _, errors, _ in rated],
+        "correct": [correct for _, _, _, correct in rated],
     }
     return Draw(sql, parameters | columns)
 
 
-def flip_values(run: Run, plan: SamplingPlan, counts: list[tuple[int, int, int]]) -> list[float]:
-    """For each (Errors, Corrects, questions): the chance that such a question's true tier is another one."""
-    cutoffs = run.config["cutoffs"]
+def rated_by_tier_flip(
+    run: Run, plan: SamplingPlan, counts: list[tuple[int, int, int]]
+) -> list[tuple[bool, float, int, int]]:
+    """(next to a cut-off, chance that the true tier is another one, Errors, Corrects), for each (Errors, Corrects,
+    questions)."""
+    cutoffs = {"easy": run.config["cutoffs"]["easy"], "medium": run.config["cutoffs"]["medium"]}
     seen = [0] * (len(policy_of(run).slots) + 1)
     for errors, _, questions in counts:
         seen[errors] += questions
     known = {"sensitivity": plan.sensitivity, "specificity": plan.specificity}
     prior = tuple(float(chance) for chance in true_error_distribution(seen, **known))
     return [
-        flip_value(errors, correct, easy=cutoffs["easy"], medium=cutoffs["medium"], prior=prior, **known)
+        (at_cut_off(errors, **cutoffs), flip_value(errors, correct, **cutoffs, prior=prior, **known), errors, correct)
         for errors, correct, _ in counts
     ]
 

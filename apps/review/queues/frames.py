@@ -79,10 +79,13 @@ def contradictions(chosen: QueueFilter) -> str:
         SELECT l.path_id, l.question_id, 'judge against answer' AS stratum, 1 AS first {PATHS}{where} AND l.contradiction
         UNION ALL
         SELECT min(l.path_id), l.question_id, 'all paths against key', 2 {PATHS}{where}
-          AND rq.answers = repeat(left(rq.answers, 1), length(rq.answers)) AND length(rq.answers) > 1
-          AND left(rq.answers, 1) NOT IN ('', '-')
-          AND left(rq.answers, 1) <> (SELECT chr(65 + q.key) FROM questions_question q WHERE q.id = l.question_id)
-        GROUP BY l.question_id) found ORDER BY path_id, first"""  # noqa: S608
+          AND l.question_id = ANY(ARRAY({_AGREED_AGAINST_KEY})) GROUP BY l.question_id) found ORDER BY path_id, first"""  # noqa: S608
+
+
+# an array: the few questions are found first, and only their paths are looked at
+_AGREED_AGAINST_KEY = """SELECT rq.question_id FROM reasoning_runquestion rq JOIN questions_question q ON q.id = rq.question_id
+  WHERE rq.run_id = %(run)s AND length(rq.answers) > 1 AND rq.answers = repeat(left(rq.answers, 1), length(rq.answers))
+    AND left(rq.answers, 1) <> '-' AND left(rq.answers, 1) <> chr(65 + q.key)"""
 
 
 def disagreements(chosen: QueueFilter) -> str:
@@ -90,9 +93,10 @@ def disagreements(chosen: QueueFilter) -> str:
     adjudicated. Takes the parameter `project` too."""
     where, _ = conditions(chosen)
     return f"""SELECT l.path_id, l.question_id, 'reviewers disagree' AS stratum {PATHS}{where}
-      AND l.source <> 'adjudication' AND (
-        SELECT count(DISTINCT v.label) FROM reasoning_verdict v WHERE v.path_id = l.path_id AND v.project_id = %(project)s
-          AND v.source = 'person' AND v.current AND v.counts AND v.label <> 'unjudged') > 1"""  # noqa: S608
+      AND l.source <> 'adjudication' AND l.path_id = ANY(ARRAY(
+        SELECT v.path_id FROM reasoning_verdict v WHERE v.project_id = %(project)s AND v.reviewer_id IS NOT NULL
+          AND v.source = 'person' AND v.current AND v.counts AND v.label <> 'unjudged'
+        GROUP BY v.path_id HAVING count(DISTINCT v.label) > 1))"""  # noqa: S608
 
 
 def conditions(chosen: QueueFilter) -> tuple[str, dict[str, Any]]:

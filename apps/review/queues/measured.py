@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from apps.reasoning.models import Run
-from apps.review.agreement import calibration_of
+from apps.review.agreement import calibration_of, newest, said_much
+from apps.review.kept import kept
 from apps.review.queues.plans import SamplingPlan
 
 ENOUGH = 30  # paths that people call Error, and as many that they call Correct: an interval of about ±.15
@@ -30,6 +31,17 @@ def measured_judge(run: Run) -> Measured | None:
     if sensitivity.value + specificity.value <= 1:
         return None
     return Measured(round(sensitivity.value, 3), round(specificity.value, 3), sensitivity.n, specificity.n)
+
+
+def kept_measure(run: Run) -> Measured | None:
+    """The same for a page: kept, and where people said much since, as of a moment ago."""
+    found = kept(
+        f"measured:{run.pk}:{run.created_at.timestamp()}",
+        str(newest(run.project)),
+        lambda: measured_judge(run),
+        at_once=not said_much(run.project),
+    )
+    return found.value if found else measured_judge(run)
 
 
 def as_measured(run: Run, plan: SamplingPlan) -> SamplingPlan:
