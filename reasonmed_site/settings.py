@@ -31,6 +31,13 @@ def env_seconds(name: str, default: float) -> float:
     return seconds
 
 
+def env_count(name: str, default: int) -> int:
+    raw = os.environ.get(name, "").strip() or str(default)
+    if not raw.isdecimal() or len(raw) > 4:
+        raise ImproperlyConfigured(f"{name}={raw!r}: use a number from 0.")
+    return int(raw)
+
+
 def env_list(name: str, default: str) -> list[str]:
     return [part.strip() for part in os.environ.get(name, default).split(",") if part.strip()]
 
@@ -170,6 +177,9 @@ STATICFILES_DIRS = [BASE_DIR / "static"]
 STATIC_ROOT = VAR_DIR / "staticfiles"
 PUBLISHER = os.environ.get("REASONMED_PUBLISHER", "").strip()  # whom exports are cited by; empty: the project's name
 EXPORT_DIR = Path(os.environ.get("REASONMED_EXPORTS", VAR_DIR / "exports"))
+EXPORT_READERS = env_count(
+    "REASONMED_EXPORT_WORKERS", min(os.cpu_count() or 1, 8)
+)  # processes beside a large one's builder
 SENDFILE = os.environ.get("REASONMED_SENDFILE", "").strip().lower()  # who sends their files; empty: Python
 
 # Security

@@ -38,6 +38,19 @@ class MerkleTree:
             peaks.append(node)
         self.size = size
 
+    def join(self, subtrees: Iterable[tuple[int, bytes]]) -> None:
+        """More leaves, as `subtrees_of` puts them together; nothing of them can be watched."""
+        if self._watch is not None:
+            raise ValueError("A watched leaf may be among them.")
+        for width, node in subtrees:
+            if self.size % width:
+                raise ValueError("A subtree does not begin at this place.")
+            self.size += width
+            while not self.size & width:
+                node = node_hash(self._peaks.pop(), node)
+                width *= 2
+            self._peaks.append(node)
+
     def root(self) -> bytes:
         return self._close()[0]
 
@@ -87,6 +100,25 @@ def root_from_proof(leaf: bytes, *, index: int, size: int, path: Sequence[bytes]
             found = node_hash(found, beside)
         place, last = place // 2, last // 2
     return found if last == 0 else None
+
+
+def subtrees_of(leaves: Iterable[bytes], *, start: int) -> list[tuple[int, bytes]]:
+    """(leaves, hash) of the widest full subtrees over leaves of which the first stands at the place `start` (from 0)."""
+    sha256 = hashlib.sha256
+    level = [sha256(b"\x00" + leaf).digest() for leaf in leaves]
+    before: list[tuple[int, bytes]] = []
+    behind: list[tuple[int, bytes]] = []
+    width = 1
+    while level:
+        if start & width:  # the first is a right half, whose left one is not among them
+            before.append((width, level.pop(0)))
+            start += width
+        if len(level) % 2:
+            behind.append((width, level.pop()))
+        pairs = iter(level)
+        level = [sha256(b"\x01" + left + right).digest() for left, right in zip(pairs, pairs, strict=True)]
+        width *= 2
+    return before + behind[::-1]
 
 
 def leaf_hash(leaf: bytes) -> bytes:

@@ -34,7 +34,13 @@ SELECT rq.run_id, rq.question_id, rq.state, rq.reason, rq.tier, rq.error_count, 
 FROM reasoning_runquestion rq
 JOIN questions_question q ON q.id = rq.question_id
 JOIN questions_benchmark b ON b.id = q.benchmark_id
-WHERE rq.run_id = %(run)s AND rq.question_id > %(after)s ORDER BY rq.question_id LIMIT %(size)s"""
+WHERE rq.run_id = %(run)s AND rq.question_id > %(after)s AND rq.question_id <= %(upto)s
+  AND q.id > %(after)s AND q.id <= %(upto)s
+ORDER BY rq.question_id"""  # the bounds are said of both: PostgreSQL would merge the questions from the first one on
+
+_IDS = """
+SELECT question_id FROM reasoning_runquestion WHERE run_id = %(run)s AND question_id > %(after)s
+ORDER BY question_id LIMIT %(size)s"""
 
 _PATH = (
     "{0}.id, {0}.run_id, {0}.origin, {0}.generator, {0}.sample, {0}.parent_id, {0}.revision, {0}.current, {0}.model,"
@@ -80,7 +86,7 @@ WITH base AS MATERIALIZED (
   SELECT b.question_id, array_agg(v.id ORDER BY b.id, v.id) AS verdicts FROM base b JOIN verdict v ON v.path_id = b.id GROUP BY 1
 ), stages AS (
   SELECT question_id, array_agg(stage) AS simulated
-  FROM (SELECT DISTINCT question_id, stage FROM simulated WHERE id IN (SELECT call_id FROM used)) d GROUP BY 1
+  FROM (SELECT DISTINCT s.question_id, s.stage FROM used u JOIN simulated s ON s.id = u.call_id) d GROUP BY 1
 )
 SELECT question_id, tier.verdicts, stages.simulated FROM tier FULL JOIN stages USING (question_id)"""  # noqa: S608
 
@@ -101,8 +107,12 @@ class Evidence:
         self._run = {"run": run.pk, "paths_run": run.paths_run_id, "project": run.project_id}
         self._run_ids = {run.pk, run.paths_run_id}
 
-    def page(self, *, after: int, size: int) -> list[tuple[RunQuestionRow, QuestionRow]]:
-        return [(RunQuestionRow(*row[:9]), _question(row[9:])) for row in self._read(_PAGE, after=after, size=size)]
+    def ids(self, *, after: int, size: int) -> list[int]:
+        """The next questions of the run."""
+        return [pk for (pk,) in self._read(_IDS, after=after, size=size)]
+
+    def page(self, *, after: int, upto: int) -> list[tuple[RunQuestionRow, QuestionRow]]:
+        return [(RunQuestionRow(*row[:9]), _question(row[9:])) for row in self._read(_PAGE, after=after, upto=upto)]
 
     def chosen(self, question_ids: Collection[int]) -> defaultdict[int, list[ChosenRow]]:
         """What each question keeps, by slot."""

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
 from uuid import UUID
 
 from django.db import connection, transaction
 
 from apps.exports.lineage import Asked, Kept
+from apps.exports.making.parts import HeldRows
 from apps.exports.models import SnapshotOmission, SnapshotRecord
-from apps.review.records.content import content_hash
 
 ROWS = 4_000  # held before they are written, in a transaction of their own
 
@@ -18,43 +17,63 @@ _HELD = (
     " version, content) FROM STDIN"
 )
 _LEFT_OUT = "COPY exports_snapshotomission (snapshot_id, question_id, slot, state, reason, version) FROM STDIN"
+_ESCAPES = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
+
+
+class HoldingRows:
+    """The rows of a page."""
+
+    def __init__(self, snapshot_id: UUID) -> None:
+        self._id = snapshot_id
+        self._held: list[str] = []
+        self._left_out: list[str] = []
+
+    def hold(self, asked: Asked, kept: Kept, content: bytes, *, number: int) -> None:
+        row = asked.row
+        errors = r"\N" if row.error_count is None else row.error_count
+        self._held.append(
+            f"{self._id}\t{number}\t{row.question_id}\t{kept.slot}\t{kept.path.pk}\t{kept.response.pk}\t"
+            f"{row.tier.translate(_ESCAPES)}\t{errors}\t{'t' if row.overridden else 'f'}\t{row.version}\t\\\\x{content.hex()}\n"
+        )
+
+    def leave_out(self, asked: Asked, *, slot: int, state: str, reason: str) -> None:
+        """Slot 0: the whole question."""
+        row, said = asked.row, f"{state.translate(_ESCAPES)}\t{reason.translate(_ESCAPES)}"
+        self._left_out.append(f"{self._id}\t{row.question_id}\t{slot}\t{said}\t{row.version}\n")
+
+    def taken(self) -> HeldRows:
+        size = len(self._held) + len(self._left_out)
+        return HeldRows("".join(self._held).encode(), "".join(self._left_out).encode(), size)
 
 
 class Holding:
     """Nobody reads the rows before the snapshot is done; whoever builds it writes them from the start."""
 
     def __init__(self, snapshot_id: UUID) -> None:
-        self._id = snapshot_id
-        self._held: list[tuple[Any, ...]] = []
-        self._left_out: list[tuple[Any, ...]] = []
+        self.snapshot_id = snapshot_id
+        self._pages: list[HeldRows] = []
 
     def begin(self) -> None:
         """Without what an earlier builder, or an earlier round, has written."""
-        self._held.clear()
-        self._left_out.clear()
+        self._pages.clear()
         with transaction.atomic():
             for model in (SnapshotRecord, SnapshotOmission):
-                model._default_manager.filter(snapshot=self._id).delete()
+                model._default_manager.filter(snapshot=self.snapshot_id).delete()
 
-    def hold(self, asked: Asked, kept: Kept, *, number: int) -> None:
-        row = asked.row
-        content = content_hash(asked.question, cot=kept.path.text, response=kept.response.text)
-        made_from = (row.question_id, kept.slot, kept.path.pk, kept.response.pk)
-        then = (row.tier, row.error_count, row.overridden, row.version, bytes.fromhex(content))
-        self._held.append((self._id, number, *made_from, *then))
+    def add(self, rows: HeldRows) -> None:
+        self._pages.append(rows)
+        if sum(page.size for page in self._pages) >= ROWS:
+            self.write()
 
-    def leave_out(self, asked: Asked, *, slot: int, state: str, reason: str) -> None:
-        """Slot 0: the whole question."""
-        self._left_out.append((self._id, asked.row.question_id, slot, state, reason, asked.row.version))
-
-    def write(self, *, all: bool = False) -> None:
-        """Between pages; with `all`, whatever is still held."""
-        if len(self._held) + len(self._left_out) < (1 if all else ROWS):
-            return
+    def write(self) -> None:
+        """Whatever is still held."""
         with transaction.atomic(), connection.cursor() as cursor:
-            for statement, rows in ((_HELD, self._held), (_LEFT_OUT, self._left_out)):
-                if rows:
+            for statement, parts in (
+                (_HELD, [page.held for page in self._pages]),
+                (_LEFT_OUT, [page.left_out for page in self._pages]),
+            ):
+                if any(parts):
                     with cursor.copy(statement) as copy:
-                        for row in rows:
-                            copy.write_row(row)
-                rows.clear()
+                        for part in parts:
+                            copy.write(part)
+        self._pages.clear()

@@ -16,53 +16,86 @@ import struct
 import time
 from array import array
 from collections.abc import Iterator
-from itertools import pairwise
+from functools import lru_cache
 from pathlib import Path
-from typing import IO, Protocol
+from typing import Protocol
 
 from django.conf import settings
 from django.db import connection
 from django.utils.crypto import salted_hmac
 
-from apps.exports.lineage import PAGE, Asked, read_pages
-from apps.exports.proof.manifest import code_version
+from apps.exports.lineage import PAGE, Asked, bounds_of
+from apps.exports.making.parts import PageRead, Place
+from apps.exports.proof.code import code_version
 from apps.reasoning.models import Run
 
 SYNC_SECONDS = 1.0  # what was read in the last second may be lost with the machine, never with the process
 _FRAME = struct.Struct(
-    ">QQ32s"
-)  # id behind which the page begins, bytes of the page, keyed hash over both and the page
+    ">QQQ32s"
+)  # id behind which the page begins, id of its last question, bytes of the page, keyed hash over all of it
 
 
 class Pages(Protocol):
     """All questions of a run, a page at a time, in the order of their ids."""
 
-    def __iter__(self) -> Iterator[list[Asked]]: ...
+    path: Path | None  # of the file in which pages are written down as they are read
 
+    def places(self) -> Iterator[Place]:
+        """What is to be read, in order; begins a round. Each page that was read is told to `note`, in the same order."""
+
+    def note(self, read: PageRead) -> None: ...
     def moved(self) -> int:
         """How many questions have changed since they were read."""
 
     def read_again(self) -> bool:
-        """Reads those anew, for the next iteration; False where that cannot be done."""
+        """Has those read anew in the next round; False where that cannot be done."""
 
 
 class LivePages:
     """Straight from the ledger, once."""
 
+    path: Path | None = None
+
     def __init__(self, run: Run, *, page: int = PAGE) -> None:
         self._run, self._page, self._seen = run, page, _Versions(run)
 
-    def __iter__(self) -> Iterator[list[Asked]]:
+    def places(self) -> Iterator[Place]:
         self._seen = _Versions(self._run)
-        for page in read_pages(self._run, page=self._page):
-            self._seen.add(page)
-            yield page
+        return (Place(after, upto) for after, upto in bounds_of(self._run, page=self._page))
+
+    def note(self, read: PageRead) -> None:
+        self._seen.add(read)
 
     def moved(self) -> int:
         return len(self._seen.changed())
 
     def read_again(self) -> bool:
         return False
+
+
+class PageFile:
+    """The file of a journal, for any number of processes that write pages down in it side by side: each frame is one write
+    at the end of the file."""
+
+    def __init__(self, path: Path) -> None:
+        self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+
+    def append(self, place: Place, page: list[Asked]) -> Place:
+        data = pickle.dumps(page, protocol=5)
+        frame = _FRAME.pack(place.after, place.upto, len(data), _hash(place, data)) + data
+        if os.write(self._handle, frame) < len(frame):
+            raise OSError(28, "No space left on device")
+        end = os.lseek(self._handle, 0, os.SEEK_CUR)
+        return place._replace(at=end - len(data), size=len(data))
+
+    def load(self, place: Place) -> list[Asked]:
+        """Only of a place that a journal has given: the hash of its frame was right."""
+        data = os.pread(self._handle, place.size, place.at)
+        page: list[Asked] = pickle.loads(data)  # noqa: S301 - its keyed hash was right: we wrote it
+        return page
+
+    def close(self) -> None:
+        os.close(self._handle)
 
 
 class Journal:
@@ -72,86 +105,73 @@ class Journal:
     """
 
     def __init__(self, path: Path, run: Run, *, page: int = PAGE) -> None:
-        self.path, self._run, self._page = path, run, page
+        self.path: Path | None = path
+        self._file, self._run, self._page = path, run, page
         self.found = 0  # pages that an earlier builder had read
-        self._places: dict[int, tuple[int, int]] = {}  # id behind which a page begins → place in the file, bytes
+        self._places: dict[int, Place] = {}  # by the id behind which a page begins
         self._seen = _Versions(run)
         self._synced = time.monotonic()
 
     def __enter__(self) -> Journal:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file: IO[bytes] = os.fdopen(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600), "r+b", buffering=0)
-        head = repr((code_version(), self._run.pk, self._run.config_hash, self._page)).encode()
-        self._end = self._write_head(head) if self._file.readline() != head + b"\n" else len(head) + 1
-        while frame := self._read_frame(self._end):
-            after, data = frame
-            self._places[after] = (self._end + _FRAME.size, len(data))
-            self._end += _FRAME.size + len(data)
-        self._file.truncate(self._end)
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        self._handle = os.open(self._file, os.O_RDWR | os.O_CREAT, 0o600)
+        head = repr((code_version(), self._run.pk, self._run.config_hash, self._page)).encode() + b"\n"
+        end = len(head)
+        if os.pread(self._handle, end, 0) != head:
+            os.truncate(self._handle, 0)
+            os.pwrite(self._handle, head, 0)
+        while place := self._read_frame(end):
+            self._places[place.after] = place
+            end = place.at + place.size
+        os.truncate(self._handle, end)
         self.found = len(self._places)
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        os.close(self._handle)
 
-    def __iter__(self) -> Iterator[list[Asked]]:
-        """What was read, then what was not."""
+    def places(self) -> Iterator[Place]:
+        """What was read, and what was not: between pages (they are read side by side, so one may be missing) and behind them."""
         self._seen, last = _Versions(self._run), 0
-        for after in sorted(self._places):
-            page = self._load(after)
-            self._seen.add(page)
-            last = page[-1].row.question_id
-            yield page
-        for page in read_pages(self._run, after=last, page=self._page):
-            self._append(last, page)
-            self._seen.add(page)
-            last = page[-1].row.question_id
-            yield page
+        for place in [*sorted(self._places.values()), None]:
+            until = place.after if place else None
+            for after, upto in bounds_of(self._run, page=self._page, after=last) if until != last else ():
+                if until is not None and upto > until:
+                    upto = until
+                yield Place(after, upto)
+                if upto == until:
+                    break
+            if place:
+                yield place
+                last = place.upto
+
+    def note(self, read: PageRead) -> None:
+        self._places[read.place.after] = read.place
+        self._seen.add(read)
+        if time.monotonic() - self._synced >= SYNC_SECONDS:
+            os.fsync(self._handle)
+            self._synced = time.monotonic()
 
     def moved(self) -> int:
         return len(self._seen.changed())
 
     def read_again(self) -> bool:
         changed = self._seen.changed()
-        starts = [*sorted(self._places), 2**63]
-        for after, following in pairwise(starts):
-            if any(after < pk <= following for pk in changed):
-                page = next(read_pages(self._run, after=after, page=self._page))
-                self._append(after, page)
+        for place in list(self._places.values()):
+            if any(place.after < pk <= place.upto for pk in changed):
+                self._places[place.after] = Place(place.after, place.upto)
         return True
 
-    def _append(self, after: int, page: list[Asked]) -> None:
-        data = pickle.dumps(page, protocol=5)
-        frame = _FRAME.pack(after, len(data), _hash(after, data)) + data
-        self._file.seek(self._end)
-        self._file.write(frame)
-        self._places[after] = (self._end + _FRAME.size, len(data))
-        self._end += len(frame)
-        if time.monotonic() - self._synced >= SYNC_SECONDS:
-            os.fsync(self._file.fileno())
-            self._synced = time.monotonic()
-
-    def _load(self, after: int) -> list[Asked]:
-        place, size = self._places[after]
-        self._file.seek(place)
-        page: list[Asked] = pickle.loads(self._file.read(size))  # noqa: S301 - its keyed hash was right: we wrote it
-        return page
-
-    def _read_frame(self, place: int) -> tuple[int, bytes] | None:
-        self._file.seek(place)
-        head = self._file.read(_FRAME.size)
+    def _read_frame(self, at: int) -> Place | None:
+        head = os.pread(self._handle, _FRAME.size, at)
         if len(head) < _FRAME.size:
             return None
-        after, size, digest = _FRAME.unpack(head)
-        left = os.fstat(self._file.fileno()).st_size - place - _FRAME.size
-        data = self._file.read(size) if size <= left else b""
-        return (after, data) if data and hmac.compare_digest(digest, _hash(after, data)) else None
-
-    def _write_head(self, head: bytes) -> int:
-        self._file.truncate(0)
-        self._file.seek(0)
-        self._file.write(head + b"\n")
-        return len(head) + 1
+        after, upto, size, digest = _FRAME.unpack(head)
+        begin = at + _FRAME.size
+        left = os.fstat(self._handle).st_size - begin
+        data = os.pread(self._handle, size, begin) if size <= left else b""
+        place = Place(after, upto, begin, size)
+        return place if data and hmac.compare_digest(digest, _hash(place, data)) else None
 
 
 class _Versions:
@@ -161,9 +181,9 @@ class _Versions:
         self._run = run
         self._ids, self._versions = array("q"), array("q")
 
-    def add(self, page: list[Asked]) -> None:
-        self._ids.extend(a.row.question_id for a in page)
-        self._versions.extend(a.row.version for a in page)
+    def add(self, read: PageRead) -> None:
+        self._ids.frombytes(read.ids)
+        self._versions.frombytes(read.versions)
 
     def changed(self) -> set[int]:
         with connection.cursor() as cursor:
@@ -172,10 +192,17 @@ class _Versions:
         return {pk for pk, version in zip(self._ids, self._versions, strict=True) if now.get(pk) != version}
 
 
-def _hash(after: int, data: bytes) -> bytes:
+def _hash(place: Place, data: bytes) -> bytes:
     """Keyed with the installation's secret: only what we wrote is ever unpickled."""
-    return hmac.digest(_key(), struct.pack(">Q", after) + data, "sha256")
+    found = hmac.new(_key(), struct.pack(">QQ", place.after, place.upto), "sha256")
+    found.update(data)
+    return found.digest()
+
+
+@lru_cache(maxsize=8)
+def _key_of(secret: str) -> bytes:
+    return salted_hmac("apps.exports.journal", "pages", secret=secret, algorithm="sha256").digest()
 
 
 def _key() -> bytes:
-    return salted_hmac("apps.exports.journal", "pages", secret=settings.SECRET_KEY, algorithm="sha256").digest()
+    return _key_of(settings.SECRET_KEY)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -31,6 +31,7 @@ from apps.review.models_records import Decision
 from apps.review.records.content import content_hash
 
 PAGE = 200  # questions a read
+PLANNED = 50  # pages whose bounds are looked up together
 
 
 @dataclass(slots=True)
@@ -61,34 +62,46 @@ class Asked:
     tier_verdicts: list[int] = field(default_factory=list)  # current verdicts of the paths that set the tier
 
 
+def bounds_of(run: Run, *, page: int = PAGE, after: int = 0) -> Iterator[tuple[int, int]]:
+    """(id behind which a page begins, id of its last question), for pages of so many questions with ids above `after`."""
+    evidence = Evidence(run)
+    while ids := evidence.ids(after=after, size=page * PLANNED):
+        for last in (*ids[page - 1 :: page], ids[-1]):
+            if last > after:
+                yield after, last
+                after = last
+
+
 def read_pages(run: Run, *, page: int = PAGE, after: int = 0) -> Iterator[list[Asked]]:
     """The questions of the run with an id above `after`, by id, a page at a time. Raises LedgerBrokenError.
 
     A page is read by a thread with a database session of its own while the caller works on the one before. Inside a
     transaction there is no such thread: it would not see what the transaction has written.
     """
-    with _frozen():
+    with frozen():
         if connection.in_atomic_block:
-            while found := _read_page(run, after=after, size=page):
-                yield found
-                after = found[-1].row.question_id
+            for begin, end in bounds_of(run, page=page, after=after):
+                yield _read_page(run, after=begin, upto=end)
         else:
-            yield from _read_ahead(run, after=after, size=page)
+            yield from _read_ahead(run, bounds_of(run, page=page, after=after))
 
 
-def _read_ahead(run: Run, *, after: int, size: int) -> Iterator[list[Asked]]:
+def _read_ahead(run: Run, bounds: Iterator[tuple[int, int]]) -> Iterator[list[Asked]]:
     with ThreadPoolExecutor(1, thread_name_prefix="read-pages") as thread:
-        coming = thread.submit(_read_at_one_moment, run, after=after, size=size)
         try:
-            while found := coming.result():
-                coming = thread.submit(_read_at_one_moment, run, after=found[-1].row.question_id, size=size)
-                yield found
+            coming: Future[list[Asked]] | None = None
+            for begin, end in bounds:
+                ready, coming = coming, thread.submit(read_page, run, after=begin, upto=end)
+                if ready:
+                    yield ready.result()
+            if coming:
+                yield coming.result()
         finally:
             thread.submit(_close_session)
 
 
 @contextmanager
-def _frozen() -> Iterator[None]:
+def frozen() -> Iterator[None]:
     """What the process already holds is left alone by the collector of cycles, which the many small objects of a page set
     off again and again: a quarter of an export's time."""
     gc.collect()
@@ -101,15 +114,18 @@ def _frozen() -> Iterator[None]:
 
 def read_question(run: Run, question: Question) -> Asked | None:
     """One question as the builder sees it, or None when it is not in the run. Raises LedgerBrokenError."""
-    found = _read_page(run, after=question.pk - 1, size=1)
-    return found[0] if found and found[0].row.question_id == question.pk else None
+    found = _read_page(run, after=question.pk - 1, upto=question.pk)
+    return found[0] if found else None
 
 
-def _read_at_one_moment(run: Run, *, after: int, size: int) -> list[Asked]:
+def read_page(run: Run, *, after: int, upto: int) -> list[Asked]:
+    """The questions of the run with an id above `after` and up to `upto`, at one moment. Raises LedgerBrokenError."""
+    if connection.in_atomic_block:
+        return _read_page(run, after=after, upto=upto)
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
-        return _read_page(run, after=after, size=size)
+        return _read_page(run, after=after, upto=upto)
 
 
 def _close_session() -> None:
@@ -117,9 +133,9 @@ def _close_session() -> None:
     connection.close()
 
 
-def _read_page(run: Run, *, after: int, size: int) -> list[Asked]:
+def _read_page(run: Run, *, after: int, upto: int) -> list[Asked]:
     evidence = Evidence(run)
-    asked = [Asked(row, question) for row, question in evidence.page(after=after, size=size)]
+    asked = [Asked(row, question) for row, question in evidence.page(after=after, upto=upto)]
     ready = [a for a in asked if a.row.state == QuestionState.READY]
     if ready:
         _attach_records(evidence, ready)

@@ -156,7 +156,7 @@ def _write(snapshot: Snapshot, should_stop: Callable[[], bool] | None) -> dict[s
             progress=_progress_of(snapshot),
             should_stop=should_stop,
         )
-    holding.write(all=True)
+    holding.write()
     return manifest
 
 

@@ -1,14 +1,14 @@
 """What keeps a record out of an export besides the ledger itself: each choice is a sieve, and each says why.
 
-A sieve sees the questions of a page that are ready, with their records, and names those that stay behind. The first
-sieve to name a record gives the reason, which lands in the manifest's sums.
+A sieve names the questions and records of a page that stay behind. The first sieve to name a record gives the reason, which
+lands in the manifest's sums. Most look at a page alone, and are asked where it is made. Those for which it matters what left
+before are asked last, in the order of the pages (`Sifter`).
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
@@ -18,11 +18,11 @@ from apps.exports.gates.sieve import GateSieve
 from apps.exports.gates.texts import GATES
 from apps.exports.inspections.services import contamination_of
 from apps.exports.lineage import Asked
+from apps.exports.making.parts import WHOLE, Open
 from apps.exports.tally import HELD_OUT
 from apps.questions.models import Question
 from apps.reasoning.models import Label, PathLabel, Run, RunQuestion, VerdictSource
 
-WHOLE = 0  # in place of a slot: the whole question
 OPEN_SOURCE = "open_source"
 NOT_CHOSEN_BENCHMARK = "benchmark_not_chosen"
 NOT_CHOSEN_TIER = "tier_not_chosen"
@@ -38,6 +38,11 @@ class Sieve(Protocol):
         """`page` holds ready questions only; `out` is what stays behind already. At most a fixed number of queries a page."""
 
 
+class OrderedSieve(Protocol):
+    def sift(self, page: Sequence[Open], out: LeftOut) -> LeftOut:
+        """`page` holds what nothing else keeps out; `out` is what stays behind of it already."""
+
+
 @runtime_checkable
 class Telling(Protocol):
     """A sieve that has more to say than the reasons it gave."""
@@ -51,8 +56,8 @@ class Telling(Protocol):
         """Keys of the manifest."""
 
 
-def sieves_of(run: Run, config: ExportConfig, *, should_stop: Callable[[], bool] | None = None) -> list[Sieve]:
-    """In the order in which they are asked: cheap ones first, and those last that look at what the others leave."""
+def sieves_of(run: Run, config: ExportConfig) -> list[Sieve]:
+    """Those that look at a page alone, in the order in which they are asked."""
     found: list[Sieve] = []
     if config.sources != "allowed":
         found.append(SourceSieve(held_out=config.sources == "held_out"))
@@ -64,13 +69,31 @@ def sieves_of(run: Run, config: ExportConfig, *, should_stop: Callable[[], bool]
         found.append(DuplicateSieve(run))
     if config.labels != "clinician_first":
         found.append(LabelSieve(run, by_people=config.labels == "clinician"))
-    if any(config.gates.get(gate, "warn") != "off" for gate in GATES):
-        found.append(GateSieve(run, config.gates))
+    return found
+
+
+def ordered_sieves_of(
+    run: Run, config: ExportConfig, *, should_stop: Callable[[], bool] | None = None
+) -> list[OrderedSieve]:
+    """Those that are asked after them, page by page."""
+    found: list[OrderedSieve] = []
+    if looks(config):
+        found.append(GateSieve(config.gates))
     chosen = config.contamination
     if (chosen.policy, chosen.within) != ("keep", "keep"):
         inspect = partial(contamination_of, run, threshold=chosen.threshold, should_stop=should_stop)
         found.append(ContaminationSieve(chosen, inspect))
     return found
+
+
+def ordered(config: ExportConfig) -> bool:
+    """There are such."""
+    return looks(config) or (config.contamination.policy, config.contamination.within) != ("keep", "keep")
+
+
+def looks(config: ExportConfig) -> bool:
+    """A quality gate is on, so that texts are looked through."""
+    return any(config.gates.get(gate, "warn") != "off" for gate in GATES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,27 +174,20 @@ class LabelSieve:
         return asked.row.overridden or judge != Label.CORRECT
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Sifter:
-    """Asks the sieves, takes what they name out of the questions, and counts it."""
+    """Asks the sieves for which it matters what left before, and hears what they have to say in the end."""
 
-    sieves: Sequence[Sieve]
-    records: Counter[str] = field(default_factory=Counter)  # of exported questions, by reason
-    behind: list[tuple[Asked, int, str]] = field(
-        default_factory=list
-    )  # those of the page at hand: (question, slot, reason)
+    sieves: Sequence[OrderedSieve]
 
-    def sift(self, page: Sequence[Asked]) -> dict[int, str]:
-        """Question id → reason, of the questions that stay behind whole. The others lose the records that stay behind."""
-        self.behind.clear()
-        if not self.sieves or not page:
-            return {}
+    def sift(self, page: Sequence[Open]) -> dict[tuple[int, int], str]:
+        """What stays behind of the page, with the reason."""
         out: dict[tuple[int, int], str] = {}
         for sieve in self.sieves:
             out = {**sieve.sift(page, out), **out}
         for telling in self._telling:
             telling.settle(out)
-        return dict(self._settle(page, out))
+        return out
 
     @property
     def _telling(self) -> list[Telling]:
@@ -184,17 +200,3 @@ class Sifter:
     @property
     def warnings(self) -> list[str]:
         return [warning for sieve in self._telling for warning in sieve.warnings]
-
-    def _settle(self, page: Sequence[Asked], out: LeftOut) -> Iterator[tuple[int, str]]:
-        for asked in page:
-            pk = asked.question.pk
-            if (pk, WHOLE) in out:
-                yield pk, out[pk, WHOLE]
-                continue
-            gone = [(asked, kept.slot, out[pk, kept.slot]) for kept in asked.kept if (pk, kept.slot) in out]
-            if gone and len(gone) == len(asked.kept):
-                yield pk, gone[0][2]
-            elif gone:
-                asked.kept = [kept for kept in asked.kept if (pk, kept.slot) not in out]
-                self.records.update(reason for *_, reason in gone)
-                self.behind += gone

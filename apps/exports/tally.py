@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.db import connection
@@ -43,10 +43,39 @@ class Tally:
         self.licences: dict[str, str] = {}
         self.models: Counter[tuple[str, str, str]] = Counter()  # (stage, model, terms) → records
         self.overlap: Counter[str] = Counter()
+        self._kinds: Counter[tuple[frozenset[CallKind], str | None]] = Counter()  # records, not yet in `models`
         runs = [run, run.paths_from] if run.paths_from else [run]
         self._terms = {
             (r.pk, e["name"]): e.get("terms") or NO_TERMS for r in runs for e in r.config.get("endpoints", ())
         }
+
+    def _count_models(self) -> None:
+        """Records come with few sets of kinds of calls."""
+        for (kinds, imported), records in self._kinds.items():
+            authors = {self._author(kind) for kind in kinds}
+            if imported is not None:
+                authors.add(("import", imported, NO_TERMS))
+            for author in authors:
+                self.models[author] += records
+        self._kinds.clear()
+
+    def taken(self) -> dict[str, Any]:
+        """What was counted, for the `add` of another; this one begins anew."""
+        self._count_models()
+        sums = {name: value for name, value in vars(self).items() if name not in ("run", "_terms", "_kinds")}
+        vars(self).update({name: type(value)() for name, value in sums.items()})
+        return sums
+
+    def add(self, sums: Mapping[str, Any]) -> None:
+        for name, value in sums.items():
+            mine = getattr(self, name)
+            if isinstance(value, int):
+                setattr(self, name, mine + value)
+            elif name == "composition":
+                for key, counts in value.items():
+                    mine.setdefault(key, Counter()).update(counts)
+            else:
+                mine.update(value)
 
     def state_of(self, asked: Asked) -> tuple[str, str]:
         """The question's state and reason in this export: a held-out one stays unless the run allows it."""
@@ -82,11 +111,8 @@ class Tally:
             for stage in kept.simulated_stages:
                 self.simulated_by_stage[stage] += 1
         origin = kept.source or kept.path
-        authors = {self._author(kind) for kind in set(kept.calls.values())}
-        if origin.call_id is None:
-            authors.add(("import", origin.model or origin.generator, NO_TERMS))
-        for author in authors:
-            self.models[author] += 1
+        imported = (origin.model or origin.generator) if origin.call_id is None else None
+        self._kinds[frozenset(kept.calls.values()), imported] += 1
 
     def count_overlap(self, exported: Sequence[QuestionRow]) -> None:
         """Questions that also stand in a held-out set, whole or by their stem alone (contamination)."""

@@ -7,10 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from apps.exports.config import Contamination
-from apps.exports.lineage import Asked
+from apps.exports.making.parts import WHOLE, Open
 from apps.exports.models_checks import Inspection, PairScope
 
-WHOLE = 0
 CONTAMINATED = "contaminated"  # in an evaluation set, or close to a question in it
 NEAR_DUPLICATE = "near_duplicate"  # of a question that leaves
 KINDS = ("itself", "exact", "near")
@@ -28,15 +27,15 @@ class ContaminationSieve:
         self._found: Counter[str] = Counter()
         self._out: Counter[str] = Counter()
 
-    def sift(self, page: Sequence[Asked], out: Mapping[tuple[int, int], str]) -> dict[tuple[int, int], str]:
+    def sift(self, page: Sequence[Open], out: Mapping[tuple[int, int], str]) -> dict[tuple[int, int], str]:
         if self._inspection is None:
             self._read(self._inspect())
         found: dict[tuple[int, int], str] = {}
-        for asked in page:
-            if _stays(asked, out):
+        for question in page:
+            if _stays(question, out):
                 continue
-            if why := self._look(asked.question.pk):
-                found[asked.question.pk, WHOLE] = why
+            if why := self._look(question.pk):
+                found[question.pk, WHOLE] = why
         return found
 
     def settle(self, out: Mapping[tuple[int, int], str]) -> None:
@@ -102,10 +101,9 @@ class ContaminationSieve:
         return said
 
 
-def _stays(asked: Asked, out: Mapping[tuple[int, int], str]) -> bool:
+def _stays(question: Open, out: Mapping[tuple[int, int], str]) -> bool:
     """Something else keeps it out: the question, or each of its records."""
-    pk = asked.question.pk
-    return (pk, WHOLE) in out or all((pk, kept.slot) in out for kept in asked.kept)
+    return (question.pk, WHOLE) in out or all((question.pk, slot) in out for slot in question.slots)
 
 
 def groups_of(pairs: Sequence[tuple[int, int]]) -> dict[int, int]:

@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from apps.exports.config import ExportConfig
+from apps.exports.forms.make import RECORD
 from apps.exports.forms.names import TRAILS, FormName
-from apps.exports.forms.pairs import pair_lines, pairs_of
-from apps.exports.forms.steps import step_lines, steps_of
+from apps.exports.forms.parts import FormsMade
 from apps.exports.forms.table import TableWriter
-from apps.exports.forms.texts import CHAT_COLUMNS, PAIR_COLUMNS, STEP_COLUMNS, make_chat
-from apps.exports.lineage import Asked, Kept
-from apps.exports.records import Record
+from apps.exports.forms.texts import columns_of_form
+from apps.exports.lines import lines_of
 from apps.exports.writers import SHARD_BYTES, FileEntry, Format, JsonlWriter, RecordWriter, open_writer
-from apps.reasoning.models import Run
-
-COLUMNS = {"messages": CHAT_COLUMNS, "preferences": PAIR_COLUMNS, "steps": STEP_COLUMNS}
 
 Made = tuple[RecordWriter, list[FileEntry]]
+UNNUMBERED = RECORD[:-1]
 
 
 @dataclass(frozen=True, slots=True)
-class FormsMade:
+class FormsWritten:
     """`shared` stand with the sets, a record for each of theirs; `own` count on their own, each followed by its trail."""
 
     shared: list[Made]
@@ -36,75 +32,55 @@ class FormsMade:
 
 
 class FormWriters:
-    """Use: `write_record` for each record as it leaves, `write_page` for the page's exported questions, `finish`."""
+    """Use: `write` for what was made of each page, `finish`."""
 
-    def __init__(
-        self, folder: Path, run: Run, config: ExportConfig, *, format: Format, shard_bytes: int = SHARD_BYTES
-    ) -> None:
-        self._run, self._config = run, config
+    def __init__(self, folder: Path, config: ExportConfig, *, format: Format, shard_bytes: int = SHARD_BYTES) -> None:
         self._opened = ExitStack()
         self._sets: dict[FormName, RecordWriter] = {}
         self._trails: dict[FormName, JsonlWriter] = {}
         self._table = self._opened.enter_context(closing(TableWriter(folder))) if "csv" in config.forms else None
-        self._written = {"preferences": 0, "steps": 0}
         self._questions = {"preferences": 0, "steps": 0}
         self._steps = self._wrong = 0
         for name in config.forms:
             if name != "csv":
-                made = open_writer(folder, name, format, shard_bytes=shard_bytes, schema=COLUMNS[name])
+                schema = columns_of_form(name) if format == "parquet" else None
+                made = open_writer(folder, name, format, shard_bytes=shard_bytes, schema=schema)
                 self._sets[name] = self._opened.enter_context(closing(made))
             if name in TRAILS:
                 self._trails[name] = self._opened.enter_context(closing(JsonlWriter(folder, TRAILS[name])))
 
-    def write_record(self, asked: Asked, kept: Kept, record: Record) -> None:
-        """`record`: that of the export's first set."""
-        if chat := self._sets.get("messages"):
-            chat.write(make_chat(record, system=self._config.system_prompt))
+    def write(self, made: FormsMade) -> None:
+        if made.messages:
+            self._sets["messages"].write_lines(made.messages)
         if self._table:
-            self._table.write(asked, kept)
+            self._table.write(made.table)
+        for name, own in made.own.items():
+            trail = self._trails[name]
+            first = trail.tree.size
+            numbered = [UNNUMBERED + str(number).encode() + line for number, line in enumerate(own.trail, first)]
+            self._sets[name].write_lines(own.lines)
+            trail.write_lines(lines_of(numbered, start=first))
+            self._questions[name] += own.questions
+        self._steps += made.steps
+        self._wrong += made.wrong
 
-    def write_page(self, exported: Sequence[Asked]) -> None:
-        if "preferences" in self._sets:
-            self._write_pairs(exported)
-        if "steps" in self._sets:
-            self._write_steps(exported)
-
-    def finish(self) -> FormsMade:
+    def finish(self, *, records: int) -> FormsWritten:
+        """`records`: of each of the export's sets."""
         shared = [(w, w.finish()) for name, w in self._sets.items() if name not in TRAILS]
         own: list[Made] = []
         for name, trail in self._trails.items():
             own += [(self._sets[name], self._sets[name].finish()), (trail, trail.finish())]
-        extras = [self._table.finish()] if self._table else []
+        extras = [self._table.finish(records)] if self._table else []
         trails = {of: TRAILS[name] for name in self._trails for of in (name, TRAILS[name])}
-        return FormsMade(shared, own, extras, trails, self._counts())
+        return FormsWritten(shared, own, extras, trails, self._counts(records))
 
     def close(self) -> None:
         self._opened.close()
 
-    def _write_pairs(self, exported: Sequence[Asked]) -> None:
-        made = pairs_of(self._run, self._config.labels, exported)
-        for one in made:
-            self._sets["preferences"].write(one.pair)
-        for line in pair_lines(self._run, made, first=self._written["preferences"]):
-            self._trails["preferences"].write(line)
-        self._written["preferences"] += len(made)
-        self._questions["preferences"] += len({one.asked.question.pk for one in made})
-
-    def _write_steps(self, exported: Sequence[Asked]) -> None:
-        made = steps_of(self._run, exported)
-        for one in made:
-            self._sets["steps"].write(one.steps)
-            self._steps += len(one.steps["labels"])
-            self._wrong += len(one.wrong)
-        for line in step_lines(self._run, made, first=self._written["steps"]):
-            self._trails["steps"].write(line)
-        self._written["steps"] += len(made)
-        self._questions["steps"] += len({one.asked.question.pk for one in made})
-
-    def _counts(self) -> dict[str, Any]:
+    def _counts(self, records: int) -> dict[str, Any]:
         counts: dict[str, Any] = {name: {"records": writer.tree.size} for name, writer in self._sets.items()}
         if self._table:
-            counts["csv"] = {"records": self._table.records}
+            counts["csv"] = {"records": records}
         for name in self._trails:
             counts[name]["questions"] = self._questions[name]
         if "steps" in counts:

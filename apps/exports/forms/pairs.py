@@ -42,13 +42,12 @@ def pairs_of(run: Run, labels: Labels, page: Sequence[Asked]) -> list[MadePair]:
     return made
 
 
-def pair_lines(run: Run, made: Sequence[MadePair], *, first: int) -> Iterator[dict[str, Any]]:
-    """Where each pair comes from; `first`: the place of the first one."""
+def pair_lines(run: Run, made: Sequence[MadePair]) -> Iterator[dict[str, Any]]:
+    """Where each pair comes from; its number comes before it."""
     evidence = Evidence(run, [m.rejected for m in made])
-    for number, m in enumerate(made, first):
+    for m in made:
         question = m.asked.question
         yield {
-            "record": number,
             "question": question.uid,
             "slot": m.kept.slot,
             "benchmark": question.benchmark.slug,

@@ -48,14 +48,13 @@ def steps_of(run: Run, page: Sequence[Asked]) -> list[MadeSteps]:
     return made
 
 
-def step_lines(run: Run, made: Sequence[MadeSteps], *, first: int) -> Iterator[dict[str, Any]]:
-    """Where each path comes from; `first`: the place of the first one."""
+def step_lines(run: Run, made: Sequence[MadeSteps]) -> Iterator[dict[str, Any]]:
+    """Where each path comes from; its number comes before it."""
     evidence = Evidence(run, [m.path for m in made])
-    for number, m in enumerate(made, first):
+    for m in made:
         question = m.asked.question
         stages = evidence.simulated_stages(m.path).union(*(kept.simulated_stages for kept in m.asked.kept))
         yield {
-            "record": number,
             "question": question.uid,
             "slot": m.place,
             "benchmark": question.benchmark.slug,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import hashlib
+import io
 import os
 from pathlib import Path
 
@@ -17,17 +19,14 @@ COLUMNS = ("record", "question", "benchmark", "split", "tier", "slot", "instruct
 _FORMULA = frozenset("=+-@＝＋－＠")
 
 
-class TableWriter:
-    """UTF-8 with a byte order mark, by which Excel knows it; lines end with CRLF (RFC 4180)."""
+class TableRows:
+    """Rows of a page. Lines end with CRLF (RFC 4180)."""
 
-    def __init__(self, folder: Path) -> None:
-        self.path = folder / NAME
-        self.records = 0
-        self._file = self.path.open("w", encoding="utf-8-sig", newline="")
-        self._rows = csv.writer(self._file)
-        self._rows.writerow(COLUMNS)
+    def __init__(self) -> None:
+        self._text = io.StringIO(newline="")
+        self._rows = csv.writer(self._text)
 
-    def write(self, asked: Asked, kept: Kept) -> None:
+    def add(self, asked: Asked, kept: Kept, *, number: int) -> None:
         question = asked.question
         texts = (
             join_question(question.contexts, question.stem, question.options),
@@ -35,16 +34,33 @@ class TableWriter:
             plain_text(kept.response.text),
         )
         names = (question.uid, question.benchmark.slug, question.split, asked.row.tier)
-        self._rows.writerow([self.records, *map(neutral, names), kept.slot, *map(neutral, texts)])
-        self.records += 1
+        self._rows.writerow([number, *map(neutral, names), kept.slot, *map(neutral, texts)])
 
-    def finish(self) -> FileEntry:
+    def taken(self) -> bytes:
+        rows = self._text.getvalue().encode()
+        self._text.seek(0)
+        self._text.truncate()
+        return rows
+
+
+class TableWriter:
+    """UTF-8 with a byte order mark, by which Excel knows it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / NAME
+        self._file = self.path.open("wb", buffering=1 << 20)
+        self._file.write(codecs.BOM_UTF8 + (",".join(COLUMNS) + "\r\n").encode())
+
+    def write(self, rows: bytes) -> None:
+        self._file.write(rows)
+
+    def finish(self, records: int) -> FileEntry:
         self._file.flush()
         os.fsync(self._file.fileno())
         self.close()
         with self.path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-            return {"path": NAME, "sha256": digest, "records": self.records, "bytes": file.tell()}
+            return {"path": NAME, "sha256": digest, "records": records, "bytes": file.tell()}
 
     def close(self) -> None:
         self._file.close()

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Literal, TypedDict
+from typing import TYPE_CHECKING, Literal, TypedDict
 
-import pyarrow as pa
-
+from apps.exports.forms.names import FormName
 from apps.exports.records import Record, plain_text
 from apps.reasoning.sentences import split_sentences
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class Message(TypedDict):
@@ -39,11 +41,15 @@ class Steps(TypedDict):
     labels: list[bool]
 
 
-CHAT_COLUMNS = pa.schema({"messages": pa.list_(pa.struct({"role": pa.string(), "content": pa.string()}))})
-PAIR_COLUMNS = pa.schema({name: pa.string() for name in Pair.__annotations__})
-STEP_COLUMNS = pa.schema(
-    {"prompt": pa.string(), "completions": pa.list_(pa.string()), "labels": pa.list_(pa.bool_())}
-)  # fmt: skip
+def columns_of_form(name: FormName) -> pa.Schema:
+    """Of a further set in Parquet, in the order of its records' keys."""
+    import pyarrow as pa
+
+    if name == "messages":
+        return pa.schema({"messages": pa.list_(pa.struct({"role": pa.string(), "content": pa.string()}))})
+    if name == "preferences":
+        return pa.schema({name: pa.string() for name in Pair.__annotations__})
+    return pa.schema({"prompt": pa.string(), "completions": pa.list_(pa.string()), "labels": pa.list_(pa.bool_())})
 
 
 def make_chat(record: Record, *, system: str = "") -> Chat:

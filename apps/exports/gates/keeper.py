@@ -3,22 +3,48 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from apps.exports.gates.checks import find_hits
-from apps.exports.gates.memory import Known, Memory, content_of
+from apps.exports.gates.memory import Known, Memory, bits_of, content_of, gates_of
 from apps.exports.gates.texts import GATES, Gate, Switch, Texts
 from apps.exports.gates.twins import Place, Twins, digest_of
 from apps.exports.lineage import Asked, Kept
 from apps.reasoning.models import Run
 
 
+class Looked(NamedTuple):
+    gates: int  # as bits, without `twin`
+    twin: int  # digest of the reasoning
+
+
+class Looker:
+    """Looks through records, each for itself: what the gates find in it, its twins apart."""
+
+    def __init__(self, run: Run) -> None:
+        self.memory = Memory(run)
+
+    def look(self, page: Sequence[Asked]) -> list[Looked]:
+        """In the order of the records."""
+        self.memory.recall(page)
+        return [self._look(asked, kept) for asked in page for kept in asked.kept]
+
+    def _look(self, asked: Asked, kept: Kept) -> Looked:
+        texts = texts_of(asked, kept)
+        content = content_of(texts)
+        known = self.memory.find(kept.path.pk, content)
+        if known is None:
+            known = Known(content, frozenset(hit.gate for hit in find_hits(texts)), digest_of(texts.cot))
+            self.memory.learn(kept.path.pk, known)
+        return Looked(bits_of(known.gates), known.twin)
+
+
 @dataclass(slots=True)
 class Gatekeeper:
     """`found` and `left_out` count records by gate; one with findings in CoT and response counts once a gate."""
 
-    run: Run
     switches: Mapping[Gate, Switch]
     records: int = 0
     flagged: int = 0  # records with any finding
@@ -26,41 +52,29 @@ class Gatekeeper:
     found: Counter[Gate] = field(default_factory=Counter)
     left_out: Counter[Gate] = field(default_factory=Counter)  # by the first gate, in the order of GATES
     twins: Twins = field(default_factory=Twins)
-    memory: Memory = field(init=False)
     _on: frozenset[Gate] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.memory = Memory(self.run)
         self._on = frozenset(gate for gate in GATES if self.switches.get(gate, "warn") != "off")
 
-    def look(self, asked: Asked, kept: Kept) -> tuple[frozenset[Gate], Gate | None]:
-        """The gates that find something in the record, and the one that keeps it out. Only what stays can have a twin later.
-
-        `memory` was told of the page.
-        """
-        known = self._known(asked, kept)
-        found = known.gates & self._on
-        if "twin" in self._on and self.twins.earlier(known.twin):
+    def decide(self, looked: Looked, place: Place) -> tuple[frozenset[Gate], Gate | None]:
+        """The gates that find something in the record, and the one that keeps it out. Only what stays can have a twin later."""
+        found = gates_of(looked.gates) & self._on
+        if "twin" in self._on and self.twins.earlier(looked.twin):
             found |= {"twin"}
-        out = next((gate for gate in GATES if gate in found and self.switches.get(gate) == "exclude"), None)
+        out = None
+        if found:
+            out = next((gate for gate in GATES if gate in found and self.switches.get(gate) == "exclude"), None)
         if out is None:
-            self.twins.remember(known.twin, (asked.question.pk, kept.slot))
+            self.twins.remember(looked.twin, place)
         return found, out
-
-    def _known(self, asked: Asked, kept: Kept) -> Known:
-        texts = texts_of(asked, kept)
-        content = content_of(texts)
-        if known := self.memory.find(kept.path.pk, content):
-            return known
-        known = Known(content, frozenset(hit.gate for hit in find_hits(texts)), digest_of(texts.cot))
-        self.memory.learn(kept.path.pk, known)
-        return known
 
     def count(self, found: Collection[Gate], out: Gate | None) -> None:
         """One record, once it is known that nothing else keeps it out."""
         self.records += 1
-        self.flagged += bool(found)
-        self.found.update(found)
+        if found:
+            self.flagged += 1
+            self.found.update(found)
         if out:
             self.excluded += 1
             self.left_out[out] += 1

@@ -54,7 +54,8 @@ class Memory:
     def write(self) -> None:
         if not self._new:
             return
-        columns = zip(*((pk, one.content, bits_of(one.gates), one.twin) for pk, one in self._new.items()), strict=True)
+        rows = sorted((pk, one.content, bits_of(one.gates), one.twin) for pk, one in self._new.items())
+        columns = zip(*rows, strict=True)  # in one order, so that two who write them cannot wait for each other
         with connection.cursor() as cursor:
             cursor.execute(_WRITE, [self._run_id, *map(list, columns)])
         self._new = {}

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from apps.exports.gates.checks import find_hits
-from apps.exports.gates.keeper import Gatekeeper, texts_of
+from apps.exports.gates.keeper import Gatekeeper, Looker, texts_of
 from apps.exports.gates.texts import Finding, Gate, finding_of
 from apps.exports.gates.twins import Place
 from apps.exports.lineage import read_pages
@@ -47,13 +47,13 @@ def check_run(
 
     Raises LedgerBrokenError, and what `watch` raises to stop it.
     """
-    keeper, report, questions = Gatekeeper(run, {}), Report(), 0
+    looker, keeper, report, questions = Looker(run), Gatekeeper({}), Report(), 0
     twins: list[tuple[Sample, Place]] = []
     for page in read_pages(run):
-        keeper.memory.recall(page)
+        looked = iter(looker.look(page))
         for asked in page:
             for kept in asked.kept:
-                found, _ = keeper.look(asked, kept)
+                found, _ = keeper.decide(next(looked), (asked.question.pk, kept.slot))
                 keeper.count(found, None)
                 wanted = frozenset(gate for gate in found if len(report.samples[gate]) < samples)
                 texts = texts_of(asked, kept, twin="twin" in wanted)
@@ -66,7 +66,7 @@ def check_run(
                         twins.append((sample, place))
         questions += len(page)
         watch(questions)
-    keeper.memory.write()
+    looker.memory.write()
     _name_twins(twins)
     report.records, report.flagged, report.counts = keeper.records, keeper.flagged, keeper.found
     return report

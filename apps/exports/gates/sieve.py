@@ -7,8 +7,7 @@ from typing import Any
 
 from apps.exports.gates.keeper import Gatekeeper
 from apps.exports.gates.texts import GATE_WORDS, GATES, Gate, Switch
-from apps.exports.lineage import Asked
-from apps.reasoning.models import Run
+from apps.exports.making.parts import Open
 
 WHOLE = 0
 REASON = "gate_"  # before the gate's name: why a record stays behind
@@ -17,25 +16,21 @@ REASON = "gate_"  # before the gate's name: why a record stays behind
 class GateSieve:
     """Counts only records that nothing but a gate keeps out: what is not left out is what leaves."""
 
-    def __init__(self, run: Run, switches: Mapping[Gate, Switch]) -> None:
-        self._keeper = Gatekeeper(run, switches)
+    def __init__(self, switches: Mapping[Gate, Switch]) -> None:
+        self._keeper = Gatekeeper(switches)
         self._page: list[
             tuple[int, int, frozenset[Gate], Gate | None]
         ] = []  # (question id, slot, …) of the page at hand
 
-    def sift(self, page: Sequence[Asked], out: Mapping[tuple[int, int], str]) -> dict[tuple[int, int], str]:
-        self._keeper.memory.recall(page)
+    def sift(self, page: Sequence[Open], out: Mapping[tuple[int, int], str]) -> dict[tuple[int, int], str]:
         found: dict[tuple[int, int], str] = {}
-        for asked in page:
-            pk = asked.question.pk
-            if (pk, WHOLE) in out:
-                continue
-            for kept in asked.kept:
-                if (pk, kept.slot) not in out:
-                    gates, gate = self._keeper.look(asked, kept)
-                    self._page.append((pk, kept.slot, gates, gate))
-                    if gate:
-                        found[pk, kept.slot] = REASON + gate
+        for question in page:
+            pk = question.pk
+            for slot, looked in zip(question.slots, question.looked, strict=True):
+                gates, gate = self._keeper.decide(looked, (pk, slot))
+                self._page.append((pk, slot, gates, gate))
+                if gate:
+                    found[pk, slot] = REASON + gate
         return found
 
     def settle(self, out: Mapping[tuple[int, int], str]) -> None:
@@ -47,7 +42,6 @@ class GateSieve:
     def told(self) -> dict[str, Any]:
         """For the manifest. Every gate with its switch; `records` were found, `left_out` of them by this gate."""
         keeper = self._keeper
-        keeper.memory.write()
         return {
             "gates": {
                 "records": keeper.records,
