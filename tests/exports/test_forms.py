@@ -15,6 +15,7 @@ from apps.exports.build import Limits, build_export
 from apps.exports.config import ExportConfig, read_config
 from apps.exports.errors import ExportRefusedError
 from apps.exports.forms.build import FormWriters
+from apps.exports.forms.make import FormMaker
 from apps.exports.forms.names import FORMS
 from apps.exports.forms.table import COLUMNS, neutral
 from apps.exports.forms.texts import Marked, make_chat, make_pair, make_steps
@@ -292,12 +293,14 @@ def test_a_page_takes_a_fixed_number_of_queries(tmp_path, django_assert_num_quer
         judged_by_person(run, path, Label.ERROR, sentences=[1])
     [page] = read_pages(run, page=50)
 
-    with closing(FormWriters(tmp_path, run, ExportConfig(forms=ALL), format="jsonl")) as forms:
-        for asked, kept in records_of(page):
-            forms.write_record(asked, kept, {"instruction": "Q?", "input": "", "output": "A."})
+    config = ExportConfig(forms=ALL)
+    maker = FormMaker(run, config, "jsonl")
+    with closing(FormWriters(tmp_path, config, format="jsonl")) as forms:
+        for number, (asked, kept) in enumerate(records_of(page)):
+            maker.record(asked, kept, {"instruction": "Q?", "input": "", "output": "A."}, number=number)
         with django_assert_num_queries(10):
-            forms.write_page(page)
-        assert forms.finish().counts["steps"]["records"] == 6
+            forms.write(maker.page(page, start=0))
+        assert forms.finish(records=number + 1).counts["steps"]["records"] == 6
 
 
 @pytest.mark.slow
@@ -311,17 +314,23 @@ def test_memory_does_not_grow_with_the_records(tmp_path, format, monkeypatch):
         judged_by_person(run, path, Label.ERROR, sentences=[1])
     [page] = read_pages(run, page=50)
 
+    config = ExportConfig(forms=ALL)
+
     def peak(times: int) -> int:
         folder = tmp_path / f"{times}"
         folder.mkdir()
         tracemalloc.start()
         try:
-            with closing(FormWriters(folder, run, ExportConfig(forms=ALL), format=format)) as forms:
+            maker, records = FormMaker(run, config, format), 0
+            with closing(FormWriters(folder, config, format=format)) as forms:
                 for _ in range(times):
+                    start = records
                     for asked, kept in records_of(page):
-                        forms.write_record(asked, kept, {"instruction": "Q?", "input": "", "output": "A." * 500})
-                    forms.write_page(page)
-                assert forms.finish().counts["steps"]["records"] == 6 * times
+                        record = {"instruction": "Q?", "input": "", "output": "A." * 500}
+                        maker.record(asked, kept, record, number=records)
+                        records += 1
+                    forms.write(maker.page(page, start=start))
+                assert forms.finish(records=records).counts["steps"]["records"] == 6 * times
             return tracemalloc.get_traced_memory()[1]
         finally:
             tracemalloc.stop()

@@ -68,15 +68,16 @@ def test_reading_ahead_holds_two_pages_whatever_the_size_of_the_run(monkeypatch)
     alive: weakref.WeakSet[Page] = weakref.WeakSet()
     most = 0
 
-    def read(run, *, after, size):
+    def read(run, *, after, upto):
         nonlocal most
-        page = Page([SimpleNamespace(row=SimpleNamespace(question_id=after + 1))] if after < 200 else [])
+        page = Page([SimpleNamespace(row=SimpleNamespace(question_id=upto))])
         alive.add(page)
         most = max(most, len(alive))
         return page
 
     Page.__hash__ = object.__hash__  # type: ignore[method-assign]
     monkeypatch.setattr(lineage, "_read_page", read)
+    monkeypatch.setattr(lineage, "bounds_of", lambda run, *, page, after: ((n, n + 1) for n in range(200)))
 
     assert sum(len(page) for page in read_pages(SimpleNamespace())) == 200
     assert most <= 4  # the one at hand, the next, and those on their way from hand to hand
@@ -84,10 +85,10 @@ def test_reading_ahead_holds_two_pages_whatever_the_size_of_the_run(monkeypatch)
 
 @pytest.mark.django_db
 def test_what_fails_behind_the_writer_fails_the_export_and_leaves_nothing(tmp_path, monkeypatch):
-    def full(self, leaves):
+    def full(self, data):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(JsonlWriter, "_write_lines", full)
+    monkeypatch.setattr(JsonlWriter, "_write_data", full)
 
     with pytest.raises(OSError, match="No space left"):
         build_export(run=make_finished_run(2), variants=VARIANTS, format="jsonl", out_dir=tmp_path / "out")

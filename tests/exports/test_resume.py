@@ -32,17 +32,18 @@ def export_dir(settings, tmp_path):
 
 @pytest.fixture
 def reads(monkeypatch):
-    """The ids behind which pages were read in the ledger, in order."""
-    from apps.exports import journal, lineage
+    """The first question of each page that was read in the ledger, in order."""
+    from apps.exports import lineage
+    from apps.exports.making import maker
 
     found: list[int] = []
 
-    def counted(run, *, after=0, page=PAGE):
-        for one in lineage.read_pages(run, after=after, page=page):
-            found.append(one[0].row.question_id)
-            yield one
+    def counted(run, *, after, upto):
+        page = lineage.read_page(run, after=after, upto=upto)
+        found.append(page[0].row.question_id)
+        return page
 
-    monkeypatch.setattr(journal, "read_pages", counted)
+    monkeypatch.setattr(maker, "read_page", counted)
     return found
 
 
@@ -62,10 +63,9 @@ def content_of(folder: Path) -> dict[str, bytes]:
 
 def read_part(run: Run, path: Path, pages: int) -> None:
     """What a builder leaves that dies after so many pages."""
-    with journal_for(run, path) as journal:
-        for number, _ in enumerate(journal, 1):
-            if number == pages:
-                return
+    asked = iter([False] * (pages - 1) + [True])
+    with journal_for(run, path) as journal, pytest.raises(ExportStoppedError):
+        export(run, path.with_name("never"), journal, should_stop=lambda: next(asked))
 
 
 def change(question_id: int) -> None:
@@ -118,13 +118,13 @@ def test_a_page_cut_off_is_read_again(tmp_path, reads, cut):
     assert len(reads) == 2
 
 
-@pytest.mark.parametrize("place", ["page", "length", "hash"])
+@pytest.mark.parametrize("place", ["page", "bounds", "length", "hash"])
 def test_a_page_that_is_not_ours_is_never_unpickled(tmp_path, place, monkeypatch):
     run = make_finished_run(4)
     read_part(run, tmp_path / "pages", 2)
     data = bytearray((tmp_path / "pages").read_bytes())
     start = data.index(b"\n") + 1
-    data[{"page": start + 60, "length": start + 15, "hash": start + 20}[place]] ^= 1
+    data[{"page": start + 60, "bounds": start + 15, "length": start + 23, "hash": start + 28}[place]] ^= 1
     (tmp_path / "pages").write_bytes(data)
 
     with journal_for(run, tmp_path / "pages") as journal:
@@ -144,7 +144,7 @@ def test_a_journal_of_something_else_is_begun_anew(tmp_path, what, monkeypatch, 
 
     with Journal(tmp_path / "pages", run, page=3 if what == "page" else PAGE) as journal:
         assert journal.found == 0
-        assert sum(len(page) for page in journal) == 4
+        assert [place.read for place in journal.places()] == [False, False]
 
 
 def test_questions_that_changed_since_are_read_again_and_the_others_are_not(tmp_path, reads):
