@@ -21,6 +21,7 @@ from apps.exports.config import DEFAULT, ExportConfig, read_config
 from apps.exports.errors import ExportRefusedError, ExportStoppedError, LedgerBrokenError
 from apps.exports.holding import Holding
 from apps.exports.journal import Journal
+from apps.exports.making.pool import ReaderLostError
 from apps.exports.models import ExportState, Snapshot
 from apps.exports.records import parse_variants
 from apps.exports.selectors import check_signed_off
@@ -106,7 +107,7 @@ def _claim_next() -> Snapshot | None:
 
 
 def _build(snapshot: Snapshot, should_stop: Callable[[], bool] | None) -> int:
-    """1 when the snapshot is settled, 0 when it goes back to the queue. A lost database leaves it to the next builder."""
+    """1 when the snapshot is settled, 0 when it goes back to the queue. A lost database or reader leaves it to the next builder."""
     if snapshot.attempts > MAX_ATTEMPTS:
         return _fail(snapshot, f"Given up: its builder ended {MAX_ATTEMPTS} times before it was done.")
     try:
@@ -114,8 +115,8 @@ def _build(snapshot: Snapshot, should_stop: Callable[[], bool] | None) -> int:
     except ExportStoppedError:
         Snapshot.objects.filter(pk=snapshot.pk).update(state=ExportState.QUEUED, attempts=snapshot.attempts - 1)
         return 0
-    except (OperationalError, InterfaceError):
-        log.exception("Export %s: the database was lost; it will be built again.", snapshot)
+    except (OperationalError, InterfaceError, ReaderLostError):
+        log.exception("Export %s: the database or a reader was lost; it will be built again.", snapshot)
         raise
     except (ExportRefusedError, LedgerBrokenError) as error:
         return _fail(snapshot, str(error))

@@ -348,9 +348,7 @@ def test_memory_does_not_grow_with_the_records(tmp_path, format, monkeypatch):
         monkeypatch.setattr(f"apps.exports.writers.{held}", 50_000)
 
     def peak(pages: int) -> int:
-        monkeypatch.setattr(
-            "apps.exports.journal.bounds_of", lambda run, *, page: ((n, n + 1) for n in range(pages))
-        )
+        monkeypatch.setattr("apps.exports.journal.bounds_of", lambda run, *, page: ((n, n + 1) for n in range(pages)))
         monkeypatch.setattr("apps.exports.making.maker.read_page", lambda run, *, after, upto: page)
         tracemalloc.start()
         try:

@@ -143,10 +143,9 @@ class Readers:
         ours, theirs = pair()
         with theirs:
             words = [sys.executable, "-m", "apps.exports.making.reader", str(theirs.fileno())]
-            environment = {**os.environ, "DJANGO_SETTINGS_MODULE": settings.SETTINGS_MODULE}
             process = subprocess.Popen(
                 words, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-                cwd=settings.BASE_DIR, env=environment, start_new_session=True,
+                cwd=settings.BASE_DIR, start_new_session=True,
             )  # fmt: skip
         self._lines.append(_Line(Wire(ours), process))
         self._lines[-1].tell(self._start)
