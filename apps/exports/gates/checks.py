@@ -84,7 +84,10 @@ _LEAKS = (  # a pattern is looked for only in a text that holds, in small letter
             | \binformation\ from\ (?:the\ )?(?:\w+\ )?examples\b""",
     ),
     _leak("new question", pattern=r"\b(?:analy[sz]e|answer|address|approach|for|solve)\ the\ new\ question\b"),
-    _leak("##", pattern=r"\#{2,4}[ ]?(?:instructions?|input|response|system(?:\ prompt)?)[ ]*:"),
+    _leak(
+        *(f"##{blank}{word}" for blank in ("", " ") for word in ("instruction", "input", "response", "system")),
+        pattern=r"\#{2,4}[ ]?(?:instructions?|input|response|system(?:\ prompt)?)[ ]*:",
+    ),
     _leak(
         "human:",
         "assistant:",
@@ -123,7 +126,8 @@ _THINK = re.compile(
 
 
 def _think_tag(read: Read, texts: Texts, t: Thresholds) -> Hit | None:
-    if "<" not in read.text and "#" not in read.text:
+    low = read.low
+    if not (("#" in low or "<" in low) and ("think" in low or "thought" in low or "reasoning" in low)):
         return None
     found = _THINK.search(read.text)
     return Hit("think_tag", read.part, f"“{shown(found[0])}”", found.start()) if found else None

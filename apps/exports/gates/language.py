@@ -14,6 +14,7 @@ _FOREIGN = re.compile(
     r"[\u0400-\u1cff\u2c80-\ua71f\ua800-\ufaff\ufb13-\ufdff\ufe70-\ufefc\uff66-\uffdc\U00020000-\U0003ffff]"
 )
 _WORD = re.compile(r"[^\W\d_]+")
+_LETTERS = "".join(chr(n) if chr(n).isalpha() else " " for n in range(128))  # what ASCII has for `_WORD`, and blanks
 _COMMON = (
     "a an and are as at be because been but by can could does for from had has have he her his i if in into is it its "
     "let may more most no not of on or s she should so than that the their them then there these they this to was we "
@@ -39,8 +40,8 @@ def _few_stop_words(read: Read, t: Thresholds) -> Hit | None:
     """Counted with the marks that stand at words first, which finds fewer of them; only then letter by letter."""
     if sum(map(_STOP_WORDS.__contains__, read.words)) >= t.stop_word_share * len(read.words):
         return None
-    words = _WORD.findall(read.low)
-    common = sum(word in _STOP_WORDS for word in words)
+    words = read.low.translate(_LETTERS).split() if read.low.isascii() else _WORD.findall(read.low)
+    common = sum(map(_STOP_WORDS.__contains__, words))
     if len(words) < _FEWEST_WORDS or common >= t.stop_word_share * len(words):
         return None
     return Hit("language", read.part, f"{common} common English words among {len(words):,}")
