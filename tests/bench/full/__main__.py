@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-PARTS = ("review", "pages", "making", "ledger", "leasing", "soak")
+PARTS = ("review", "pages", "making", "ledger", "leasing", "export", "soak")
 ONCE = ("leasing", "soak")  # measured at the full size alone
 FULL, SMALL = 194_925, 2_000
 
@@ -95,12 +95,13 @@ def in_process(part: str, size: int, given: argparse.Namespace) -> Any:
 
 
 def measure(given: argparse.Namespace) -> list[dict[str, Any]]:
-    from tests.bench.full import leasing, ledger, making, measure, pages, review, soak
+    from tests.bench.full import export, leasing, ledger, making, measure, pages, review, soak
 
     rows = {
         "making": making.measure_making,
         "ledger": ledger.measure_ledger,
         "leasing": leasing.measure_leasing,
+        "export": export.measure_exports,
         "soak": lambda: soak.measure_soak(most_s=given.soak_s),
     }
     if given.part in rows:

@@ -1,18 +1,22 @@
 """Exports of all three sets against the floor: a bare server-side cursor that writes the same lines and nothing else.
 
-The sets come with their trail of provenance, checksums and Merkle roots.
+The sets come with their trail of provenance, checksums and Merkle roots. Each row is a process of its own.
 """
 
 from __future__ import annotations
 
+import json
+import os
+import resource
 import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from functools import partial
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +29,9 @@ from apps.exports.build import build_export
 from apps.exports.config import DEFAULT, ExportConfig
 from apps.exports.gates.texts import GATES
 from apps.exports.models import Snapshot
+from apps.exports.models_checks import GateCheck
 from apps.exports.records import VARIANTS, Variant
-from apps.exports.services import create_export, journal_of
+from apps.exports.services import build_queued_exports, create_export, journal_of
 from apps.exports.writers import FORMATS, Format
 from apps.questions.text import join_question
 from apps.reasoning.models import Run, RunQuestion
@@ -40,32 +45,75 @@ JOIN reasoning_selection s ON s.run_id = rq.run_id AND s.question_id = rq.questi
 JOIN reasoning_reasoningpath p ON p.id = s.path_id
 JOIN reasoning_response r ON r.run_id = s.run_id AND r.path_id = p.id AND r.current
 WHERE rq.run_id = %s AND rq.state = 'ready' ORDER BY rq.question_id, s.slot"""
-BUILDER = """
-import sys
+OWN_PROCESS = """
+import json, sys
 from tests.bench.__main__ import prepare_django
 prepare_django()
-from apps.exports.services import build_queued_exports
 from tests.bench.full.database import use_database
 use_database(sys.argv[1])
-build_queued_exports()
+from tests.bench.full import export
+print(json.dumps(getattr(export, sys.argv[2])(*sys.argv[3:])))
 """
+NAME = "reasonmed-bench"  # by which PostgreSQL knows the sessions of what is measured
+READER = "apps.exports.making.reader"
 KILLS = (0.1, 0.5, 0.9)  # of the run's questions read
+EVERY_S = 0.1
 Row = dict[str, Any]
 
 
-def measure_export(formats: Sequence[Format] = FORMATS) -> list[Row]:
-    """[{name, records, s, rate, ratio, cpu, cpu_ratio, mib, note}, …]. `ratio`: of the floor's rate, the mean of before and
-    after; `cpu`: microseconds a record, of this process and of all PostgreSQL; `mib`: the most memory of this process."""
+def measure_exports(formats: Sequence[Format] = FORMATS) -> list[Row]:
+    """[{name, records, s, rate, ratio, cpu, cpu_ratio, mib, reader_mib, same, load, note}, …]. `ratio`: of the rate of the
+    floor, the mean of before and after; `cpu`: microseconds a record, of all processes and their sessions of PostgreSQL;
+    `mib`: the most memory of the builder, `reader_mib` of the largest reader; `same`: the bytes of an export that was not
+    killed."""
+    GateCheck.objects.all().delete()
+    rows = [_of_its_own("floor_row")]
+    rows += [_of_its_own("build_row", f"{name}, gates off", name, "bare") for name in formats]
+    rows += [_of_its_own("build_row", f"jsonl, {said}", "jsonl", "gates") for said in ("gates", "gates that remember")]
+    rows += [_of_its_own("floor_row")]
+    rate, cpu = ((rows[0][key] + rows[-1][key]) / 2 for key in ("rate", "cpu"))
+    rows += measure_resume()
+    return [row | {"ratio": round(row["rate"] / rate, 2), "cpu_ratio": round(row["cpu"] / cpu, 1)} for row in rows]
+
+
+def measure_resume() -> list[Row]:
+    """Ordered exports with their journal and rows: one left alone, and those whose builder is killed (-9) once."""
+    run = Run.objects.get(name=RUN)
+    total = RunQuestion.objects.filter(run=run).count()
+    whole, first = _ordered(run, kill_at=None, total=total)
+    rows = [first | {"name": "ordered, not killed"}]
+    for share in KILLS:
+        snapshot, row = _ordered(run, kill_at=share, total=total)
+        row["same"] = _lines_of(snapshot) == _lines_of(whole)
+        rows.append(row | {"name": f"ordered, killed at {share:.0%}: the next builder"})
+    return rows
+
+
+def floor_row() -> Row:
     run = Run.objects.get(name=RUN)
     with tempfile.TemporaryDirectory(prefix="bench-export-", dir=settings.VAR_DIR) as folder:
-        out = Path(folder)
-        rows = [_measured("floor: a bare cursor, three files", partial(write_floor, run, out))]
-        rows += [_measured(f"export, {name}", partial(_build, run, out, name, BARE)) for name in formats]
-        if formats == FORMATS:
-            rows.append(_measured("export, jsonl, quality gates on", partial(_build, run, out, "jsonl", DEFAULT)))
-        rows.append(_measured("floor, again", partial(write_floor, run, out)))
-    rate, cpu = ((rows[0][key] + rows[-1][key]) / 2 for key in ("rate", "cpu"))
-    return [row | {"ratio": round(row["rate"] / rate, 2), "cpu_ratio": round(cpu / row["cpu"], 2)} for row in rows]
+        return _measured("floor: a bare cursor, three files", lambda: write_floor(run, Path(folder)))
+
+
+def build_row(name: str, format: Format, gates: str) -> Row:
+    run, config = Run.objects.get(name=RUN), BARE if gates == "bare" else DEFAULT
+    with tempfile.TemporaryDirectory(prefix="bench-export-", dir=settings.VAR_DIR) as folder:
+
+        def build() -> int:
+            out = Path(folder) / "out"
+            return int(build_export(run=run, variants=VARIANTS, format=format, out_dir=out, config=config)["records"])
+
+        return _measured(name, build)
+
+
+def queued_row() -> Row:
+    """What is ordered, built."""
+
+    def build() -> int:
+        build_queued_exports()
+        return int(Snapshot.objects.order_by("-created_at").values_list("records", flat=True)[0])
+
+    return _measured("", build)
 
 
 def write_floor(run: Run, out: Path) -> int:
@@ -85,75 +133,120 @@ def write_floor(run: Run, out: Path) -> int:
     return records
 
 
-def measure_resume() -> list[Row]:
-    """A builder that is killed (-9), and the next one: [{name, s, rest_s, same, note}, …]. `same`: the same bytes."""
-    run = Run.objects.get(name=RUN)
-    total = RunQuestion.objects.filter(run=run).count()
-    whole, whole_s = _ordered(run, kill_at=None, total=total)
-    rows: list[Row] = [{"name": "not killed", "s": round(whole_s, 1), "same": True, "note": ""}]
-    for share in KILLS:
-        snapshot, seconds = _ordered(run, kill_at=share, total=total)
-        same = _lines_of(snapshot) == _lines_of(whole)
-        rows.append(
-            {"name": f"killed at {share:.0%}", "s": round(seconds, 1), "same": same, "note": "the next builder"}
-        )
-    return rows
-
-
-def _build(run: Run, out: Path, format: Format, config: ExportConfig) -> int:
-    manifest = build_export(run=run, variants=VARIANTS, format=format, out_dir=out / format, config=config)
-    return int(manifest["records"])
+def _of_its_own(function: str, *given: str) -> Row:
+    words = [sys.executable, "-c", OWN_PROCESS, str(connection.settings_dict["NAME"]), function, *given]
+    row: Row = json.loads(subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True).stdout)
+    return row
 
 
 def _measured(name: str, work: Callable[[], int]) -> Row:
-    with _peak() as peak:
-        begun, own, server = time.perf_counter(), time.process_time(), _server_cpu()
+    _name_sessions()
+    with _watched() as seen:
+        begun, own, kids = time.perf_counter(), time.process_time(), _kids_cpu()
         records = work()
         seconds, own = time.perf_counter() - begun, time.process_time() - own
-        server = _server_cpu() - server
+        kids = _kids_cpu() - kids
+    server = sum(seen.sessions.values())
     row = {
-        "name": name, "records": records, "s": round(seconds, 1), "rate": round(records / seconds),
-        "cpu": round(1e6 * (own + server) / records, 1), "mib": peak[0],
-        "note": f"CPU µs: {1e6 * own / records:.0f} here, {1e6 * server / records:.0f} PostgreSQL",
+        "name": name, "records": records, "s": round(seconds, 1), "rate": round(records / seconds), "same": None,
+        "cpu": round(1e6 * (own + kids + server) / records, 1), "mib": seen.own_mib, "reader_mib": seen.reader_mib,
+        "load": round(os.getloadavg()[0], 1),
+        "note": f"{1e6 * own / records:.0f} builder, {1e6 * kids / records:.0f} readers,"
+        f" {1e6 * server / records:.0f} PostgreSQL",
     }  # fmt: skip
     print(row, file=sys.stderr, flush=True)
     return row
 
 
+@dataclass
+class _Seen:
+    sessions: dict[int, float] = field(default_factory=dict)  # process of a session → its seconds on a CPU
+    own_mib: int = 0
+    reader_mib: int = 0
+
+
 @contextmanager
-def _peak() -> Iterator[list[int]]:
-    """The most MiB that this process holds while inside."""
+def _watched() -> Iterator[_Seen]:
+    """Looks every tenth of a second at the sessions, which take their figures with them when they end, and at the memory."""
     Path("/proc/self/clear_refs").write_text("5")
-    found = [0]
-    yield found
-    status = Path("/proc/self/status").read_text()
-    found[0] = int(status.partition("VmHWM:")[2].split()[0]) // 1024
+    seen, done = _Seen(), threading.Event()
+    before = _sessions_cpu()
+
+    def watch() -> None:
+        while not done.wait(EVERY_S):
+            seen.sessions.update(_sessions_cpu())
+            for child in psutil.Process().children(recursive=True):
+                with suppress(psutil.Error):
+                    if READER in child.cmdline():  # not what is about to become one, and is still this process's copy
+                        seen.reader_mib = max(seen.reader_mib, _most_mib(child.pid))
+        connection.close()
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    try:
+        yield seen
+        seen.sessions.update(_sessions_cpu())
+    finally:
+        done.set()
+        thread.join()
+    seen.sessions = {pid: spent - before.get(pid, 0.0) for pid, spent in seen.sessions.items()}
+    seen.own_mib = _most_mib(os.getpid())
 
 
-def _server_cpu() -> float:
-    """Seconds on a CPU so far of PostgreSQL, sessions that have ended included."""
+def _name_sessions() -> None:
+    connection.close()
+    connection.settings_dict["OPTIONS"] = {**connection.settings_dict["OPTIONS"], "application_name": NAME}
     connection.ensure_connection()
-    postmaster = psutil.Process(connection.connection.info.backend_pid).parent()
-    assert postmaster
-    ended, living = postmaster.cpu_times(), [p.cpu_times() for p in postmaster.children()]
-    return ended.children_user + ended.children_system + sum(c.user + c.system for c in living)
 
 
-def _ordered(run: Run, *, kill_at: float | None, total: int) -> tuple[Snapshot, float]:
-    """An ordered export, built by a process of its own, killed once where asked; seconds that the last builder took."""
+def _sessions_cpu() -> dict[int, float]:
+    found: dict[int, float] = {}
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT pid FROM pg_stat_activity WHERE application_name = %s AND datname = current_database()", [NAME]
+        )
+        for (pid,) in cursor.fetchall():
+            with suppress(OSError):
+                found[pid] = int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e9
+    return found
+
+
+def _kids_cpu() -> float:
+    """Of children that have ended, and theirs."""
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return spent.ru_utime + spent.ru_stime
+
+
+def _most_mib(pid: int) -> int:
+    """The most that a process has held."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:
+        return 0
+    found = status.partition("VmHWM:")[2].split()
+    return int(found[0]) // 1024 if found else 0
+
+
+def _ordered(run: Run, *, kill_at: float | None, total: int) -> tuple[Snapshot, Row]:
+    """An ordered export, built by a process of its own, killed once where asked; what the last builder took."""
     variants: tuple[Variant, ...] = VARIANTS
     snapshot = create_export(run=run, variants=variants, format="jsonl", config=BARE)
-    words = [sys.executable, "-c", BUILDER, str(connection.settings_dict["NAME"])]
+    note = ""
     if kill_at is not None:
-        with subprocess.Popen(words) as builder:
+        words = [sys.executable, "-c", OWN_PROCESS, str(connection.settings_dict["NAME"]), "queued_row"]
+        with subprocess.Popen(words, stdout=subprocess.DEVNULL) as builder:
+            readers: list[psutil.Process] = []
             while builder.poll() is None and _read_so_far(snapshot) < kill_at * total:
                 time.sleep(0.05)
+            if builder.poll() is None:
+                readers = psutil.Process(builder.pid).children()
             builder.send_signal(signal.SIGKILL)
-    begun = time.perf_counter()
-    subprocess.run(words, check=True)
-    seconds = time.perf_counter() - begun
+        _, left = psutil.wait_procs(readers, timeout=10)
+        note = f"killed at {_read_so_far(snapshot):,} questions, {len(left)} of {len(readers)} readers left; "
+    row = _of_its_own("queued_row")
+    row["note"] = note + row["note"]
     snapshot.refresh_from_db()
-    return snapshot, seconds
+    return snapshot, row | {"same": True}
 
 
 def _read_so_far(snapshot: Snapshot) -> int:

@@ -29,6 +29,14 @@ to five counters of the run in its transaction. All of them and PostgreSQL share
 leave. CPU: of the workers and their PostgreSQL backends, for 1,000 tasks.
 
 """
+EXPORT = """\
+All three sets with their provenance, checksums and Merkle roots, each row built by a process of its own, beside the floor:
+a bare server-side cursor that writes the same lines of the three sets and nothing else. CPU: microseconds a record of builder,
+readers and their sessions of PostgreSQL. MiB: the most that the builder held, and the largest reader. Ordered ones have a
+journal and a row for each record; of a killed one (-9) the time is the next builder's, and its bytes are compared. Target: half of the
+floor's rate, 300 MiB a process.
+
+"""
 Row = Mapping[str, Any]
 
 
@@ -66,6 +74,8 @@ def write(found: Mapping[str, Any], small: int, full: int) -> None:
         parts.append(
             f"### Leasing by eight workers\n\n{LEASING}{_leasing(a.get('leasing', ()), b['leasing'], small, full)}"
         )
+    if "export" in b:
+        parts.append(f"### Exporting\n\n{EXPORT}{_export(a.get('export', ()), b['export'], small, full)}")
     if "soak" in b:
         parts.append(f"### Memory over a large run\n\n{_soak(b['soak'])}")
     after = f"{KEPT}{kept}" if kept else ""
@@ -138,6 +148,23 @@ def _leasing(small: Sequence[Row], full: Sequence[Row], a: int, b: int) -> str:
     lines = ["| | questions | tasks/s | p95 of a lease, ms | CPU ms | |", "|---|---:|---:|---:|---:|---|"]
     for size, rows in ((a, small), (b, full)):
         lines += [f"| {r['name']} | {size:,} | {r['rate']:,} | {r['p95']} | {r['cpu']:,} | {r['note']} |" for r in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _export(small: Sequence[Row], full: Sequence[Row], a: int, b: int) -> str:
+    lines = [
+        "| | questions | s | records/s | of the floor | CPU µs | × floor | builder, reader MiB | same bytes | load | of the CPU |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|---|---:|---|",
+    ]
+    for size, rows in ((a, small), (b, full)):
+        for r in rows:
+            ratio = _bold(r["ratio"], r["ratio"] < 0.5 and r["name"].startswith("jsonl, gates off"))
+            memory = f"{_bold(r['mib'], r['mib'] > 300)}, {_bold(r['reader_mib'], r['reader_mib'] > 300)}"
+            same = {True: "yes", False: "**no**", None: ""}[r["same"]]
+            lines.append(
+                f"| {r['name']} | {size:,} | {r['s']} | {r['rate']:,} | {ratio} | {r['cpu']} | {r['cpu_ratio']} | {memory} | {same} |"
+                f" {r['load']} | {r['note']} |"
+            )
     return "\n".join(lines) + "\n"
 
 
