@@ -179,7 +179,7 @@ def test_nothing_is_decided_before_the_known_faults_are_judged(candidate, review
     standing = standing_of(study)
 
     assert (standing.judged, standing.waiting, standing.left, standing.decided) == (study.size, 1, 1, False)
-    with pytest.raises(CertificateRefusedError, match="still to be judged"):
+    with pytest.raises(CertificateRefusedError, match=f"1 of {study.size + KNOWN} records are still to be judged"):
         request_certificate(study=study, by=None)
     say(held, wrong=True)
     assert standing_of(study).decided
@@ -341,6 +341,7 @@ def test_from_the_form_to_the_verified_certificate_with_three_people(client, can
     page = client.get(reverse("certificate", args=(candidate.pk,))).content.decode()
     assert study.seed in page  # published before anyone judges
     assert "from 10 known faults mixed among the records" in page
+    assert "and no more than 2 of the 10 known faults mixed among them are overlooked." in page
 
     overlooked = set(study.known_faults.values_list("pk", flat=True)[:2])
     planted = set(study.known_faults.values_list("pk", flat=True))

@@ -36,7 +36,7 @@ def request_certificate(*, study: Certification, by: User | None) -> Certificati
         standing = standing_of(locked)
         if not standing.decided:
             raise CertificateRefusedError(
-                f"{standing.left:,} of {standing.size:,} records are still to be judged. Until then nothing can be claimed: "
+                f"{standing.left:,} of {standing.total:,} records are still to be judged. Until then nothing can be claimed: "
                 "a part of a planned sample does not show what all of it would."
             )
         if not _manifest(locked)["signed_by"]:

@@ -22,7 +22,7 @@ class Standing:
     """`judged`, `faults`: of records whose reviewers all spoke; for the sequential test, those up to the first gap or its
     decision, `ahead` being judged behind them. `bound`: the exact upper limit of what was judged, as if it had been planned so.
 
-    `waiting`: known faults among the records that are still to be judged.
+    `planted`: known faults among the records; `waiting`: those of them that are still to be judged.
 
     `decided`: no further record changes what is said. `hopeless`: it will not hold, though nothing more were found wrong.
     """
@@ -31,6 +31,7 @@ class Standing:
     judged: int
     faults: int
     ahead: int
+    planted: int
     waiting: int
     strata: list[Stratum]
     accept: int | None  # faults that the plan accepts in each stratum; none for the sequential test
@@ -44,6 +45,10 @@ class Standing:
     @property
     def left(self) -> int:
         return self.size - self.judged + self.waiting
+
+    @property
+    def total(self) -> int:
+        return self.size + self.planted
 
     @property
     def bound_words(self) -> str:
@@ -108,6 +113,7 @@ def weigh(
         judged=done,
         faults=found,
         ahead=0,
+        planted=plan.planted,
         waiting=waiting,
         strata=strata,
         accept=plan.accept,
@@ -136,6 +142,7 @@ def _weigh_sequence(
         judged=progress.judged,
         faults=progress.faults,
         ahead=sum(map(bool, outcomes[gap:])),
+        planted=plan.planted,
         waiting=waiting,
         strata=[Stratum(name, records, progress.judged, progress.faults)],
         accept=None,

@@ -32,9 +32,15 @@ def plan_words(plan: CertificatePlan, size: int) -> str:
             + (" What reviewers overlook makes the figure in the certificate larger." if plan.misses != "none" else "")
         )
     few, are = (f"no more than {plan.accept:,}", "are") if plan.accept else ("none", "is")
+    found = f" and {_overlooked(plan)} overlooked" if plan.planted else ""
     if plan.kind == "stratified":
-        return f"Shows {shown}, and the same of each {plan.by}, if {few} of each one’s sample {are}."
-    return f"Shows {shown}, if {few} of the {size:,} records drawn {are}."
+        return f"Shows {shown}, and the same of each {plan.by}, if {few} of each one’s sample {are}{found}."
+    return f"Shows {shown}, if {few} of the {size:,} records drawn {are}{found}."
+
+
+def _overlooked(plan: CertificatePlan) -> str:
+    few, are = (f"no more than {plan.missed:,}", "are") if plan.missed else ("none", "is")
+    return f"{few} of the {plan.planted:,} known faults mixed among them {are}"
 
 
 def expected_words(found: Forecast) -> str:
