@@ -18,6 +18,7 @@ from apps.pipeline.stages import BY_NAME
 from apps.pipeline.worst_case import most_it_costs
 from apps.reasoning.policy.assess import Item
 from workers.backends.bodies import sent_params
+from workers.ids import new_id
 from workers.planning import Unit
 from workers.purse import Purse
 
@@ -79,7 +80,7 @@ class Attempt:
     request: Request
     number: int
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
-    id: uuid.UUID = field(default_factory=uuid.uuid4)
+    id: uuid.UUID = field(default_factory=new_id)
     reserved: bool = False
     began: float = field(default_factory=time.monotonic)  # a host's time may be set back while a call is away
 

@@ -15,11 +15,12 @@ from django.db import InterfaceError, OperationalError, close_old_connections, c
 
 from apps.pipeline.protocol import Backend
 from apps.pipeline.store import Batch, Finished, flush
-from apps.reasoning.models import Run, RunState
 from apps.reasoning.policy.assess import Item
+from apps.reasoning.rows import int_array
 from workers import leases
 from workers.attempts import Result, settle_item
 from workers.channel import DEFAULT_IN_FLIGHT, Channel
+from workers.loop import run_in_loop
 from workers.planning import Planner, Unit
 from workers.purse import Purse
 from workers.simulation import addresses_of
@@ -53,6 +54,8 @@ class Pump:
         self.wake = asyncio.Event()
         self.batches: dict[int, Batch] = {}
         self.channel: Channel | None = None
+        self.purse: Purse | None = None
+        self.flushing: asyncio.Future[None] | None = None
 
     @property
     def limit(self) -> int:
@@ -63,7 +66,7 @@ class Pump:
         """Pump until idle, stopped or old; True when it stopped of age with work left."""
         self.db = ThreadPoolExecutor(1, thread_name_prefix=f"db-{self.lane}")
         try:
-            return asyncio.run(self._main())
+            return run_in_loop(self._main())
         finally:
             self.db.submit(lambda: connection.close()).result()  # the proxy must resolve in that thread
             self.db.shutdown()
@@ -79,28 +82,42 @@ class Pump:
             log.warning("%s: lease lost; its work goes to another pump", self.lane)
             return False
         finally:
-            for task in self.flying:
-                task.cancel()
-            await asyncio.gather(*self.flying, return_exceptions=True)
-            if self.channel:
-                await self.channel.close()
+            await self._abandon()
             await backend.close()
             await self._in_db(leases.release_pump, token)
+
+    async def _abandon(self) -> None:
+        """Nothing of this pump goes on in the loop that it shares with others."""
+        left: list[asyncio.Future[Any]] = [*self.flying]
+        if self.flushing:
+            left.append(self.flushing)
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+        if self.purse:
+            await self.purse.close()
+        if self.channel:
+            await self.channel.close()
 
     async def _pump(self, token: uuid.UUID, backend: Backend) -> bool:
         born = last_beat = last_flush = last_work = time.monotonic()
         dry_until = 0.0
-        flushing: asyncio.Future[None] | None = None
         channel = self.channel = Channel(self.lane, backend, self._in_db, self.stop, addresses_of)
-        purse = Purse(token, self._in_db)
+        purse = self.purse = Purse(token, self._in_db)
         while True:
             now = time.monotonic()
             old = now - born > LIFE_S or self.stop()
-            if flushing is not None and flushing.done():
-                flushing.result()
-                flushing = None
+            if self.flushing is not None and self.flushing.done():
+                self.flushing.result()
+                self.flushing = None
             limit, may_send = self.limit, channel.open
-            if not old and flushing is None and now >= dry_until and len(self.waiting) < LOW_WATER * limit and may_send:
+            if (
+                not old
+                and self.flushing is None
+                and now >= dry_until
+                and len(self.waiting) < LOW_WATER * limit
+                and may_send
+            ):
                 if await self._lease(token, limit):
                     last_work = time.monotonic()
                 else:
@@ -114,16 +131,16 @@ class Pump:
                 self.flying.add(task)
             due = now - last_flush >= FLUSH_S or sum(b.rows for b in self.batches.values()) >= FLUSH_ROWS
             idle = not self.flying and not self.landed and not self.waiting
-            if self.batches and flushing is None and (due or idle):
-                flushing = asyncio.ensure_future(self._flush(token))
-                flushing.add_done_callback(lambda _: self.wake.set())
+            if self.batches and self.flushing is None and (due or idle):
+                self.flushing = asyncio.ensure_future(self._flush(token))
+                self.flushing.add_done_callback(lambda _: self.wake.set())
                 last_flush = now
-            if now - last_beat >= leases.HEARTBEAT_S and flushing is None:
+            if now - last_beat >= leases.HEARTBEAT_S and self.flushing is None:
                 if not await self._patiently(leases.beat, token):
                     raise LeaseLostError
                 last_beat = now
                 await self._drop_paused()
-            if idle and not self.batches and flushing is None and (old or now - last_work > IDLE_S):
+            if idle and not self.batches and self.flushing is None and (old or now - last_work > IDLE_S):
                 return old and not self.stop()
             await self._wait()
 
@@ -230,8 +247,12 @@ class Pump:
                 await asyncio.sleep(AGAIN_S)
 
     def _any_paused(self) -> bool:
-        runs = list(self.planner.contexts)
-        return Run.objects.filter(pk__in=runs, state__in=(RunState.PAUSED, RunState.CANCELLED)).exists()
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT 1 FROM reasoning_run WHERE id = ANY(%s::bigint[]) AND state IN ('paused', 'cancelled') LIMIT 1",
+                [int_array(self.planner.contexts)],
+            )
+            return cursor.fetchone() is not None
 
     async def _in_db(self, function: Callable[..., T], *args: Any) -> T:
         def call() -> T:

@@ -53,6 +53,12 @@ class Purse:
         attempt.reserved = await answer
         return attempt.reserved
 
+    async def close(self) -> None:
+        """Nobody asks any more; what was granted meanwhile is booked when the lease is gone."""
+        if self._clerk is not None:
+            self._clerk.cancel()
+            await asyncio.gather(self._clerk, return_exceptions=True)
+
     async def _serve(self) -> None:
         while self._asked:
             asked, self._asked = self._asked, []

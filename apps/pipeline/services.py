@@ -22,6 +22,7 @@ from apps.reasoning.facts import policy_of
 from apps.reasoning.models import Run, RunQuestion, RunState
 from apps.reasoning.policy.assess import Assessment, assess
 from apps.reasoning.policy.facts import QuestionFacts
+from apps.reasoning.rows import json_rows
 from apps.reasoning.services import COLUMNS, add_counters, assess_questions, counts_of, row_of
 
 CHUNK = 2_000
@@ -206,10 +207,10 @@ def raise_tasks(*, run_id: int, wanted: Sequence[tuple[str, int]]) -> None:
         cursor.execute(
             """
             INSERT INTO pipeline_task (run_id, lane, unit_type, unit_id, state, wanted, seen, attempts, last_error)
-            SELECT %s, l, 'question', u, 'ready', 1, 0, 0, '' FROM unnest(%s::text[], %s::bigint[]) AS n(l, u)
+            SELECT %s, l, 'question', u, 'ready', 1, 0, 0, '' FROM json_to_recordset(%s::json) AS n(l text, u bigint)
             ON CONFLICT (run_id, lane, unit_type, unit_id) DO UPDATE SET wanted = pipeline_task.wanted + 1,
               state = CASE WHEN pipeline_task.state = 'idle' THEN 'ready' ELSE pipeline_task.state END""",
-            [run_id, [lane for lane, _ in wanted], [unit for _, unit in wanted]],
+            [run_id, json_rows("lu", wanted)],
         )
 
 

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import orjson
 from django.db import connection, transaction
 
 from apps.pipeline.budget import forget_unknown, settle
@@ -16,6 +15,7 @@ from apps.pipeline.lanes import DOWNSTREAM
 from apps.pipeline.outputs import CallOut, FailureOut, Output, PathOut, ResponseOut, ScoreOut, VerdictOut
 from apps.pipeline.services import want_work
 from apps.reasoning.models import Run
+from apps.reasoning.rows import int_array, json_rows
 from apps.reasoning.services import add_counters, assess_questions, lock_questions
 
 Row = Sequence[Any]
@@ -73,7 +73,7 @@ def flush(batch: Batch, *, lane: str, lease: uuid.UUID, worker: str = "", again:
             change.update(_write_outputs(cursor, batch.run, stage, batch.outputs))
             _write_failures(cursor, batch.run, batch.failures)
             if questions:
-                found = assess_questions(run=batch.run, question_ids=questions)
+                found = assess_questions(run=batch.run, question_ids=questions, locked=True, counts=change)
                 want_work(run=batch.run, found=found, stages=DOWNSTREAM[stage])
             _finish_tasks(cursor, lease, batch.finished)
         add_counters(run_id=batch.run.pk, change=change)
@@ -96,17 +96,13 @@ def insert_rows(
     *,
     conflict: str = "ON CONFLICT DO NOTHING",
 ) -> int:
-    """Insert rows in one statement; `columns` maps names to PostgreSQL types. Returns how many were new.
-
-    The rows travel as one JSON text: arrays of long texts are quoted element by element in Python, and cost twice as much.
-    """
+    """Insert rows in one statement; `columns` maps names to PostgreSQL types. Returns how many were new."""
     if not rows:
         return 0
     names, types = ", ".join(columns), ", ".join(f"{name} {kind}" for name, kind in columns.items())
-    data = orjson.dumps([dict(zip(columns, row, strict=True)) for row in rows], default=str)
     cursor.execute(
         f"INSERT INTO {table} ({names}) SELECT {names} FROM json_to_recordset(%s::json) AS n({types}) {conflict}",  # noqa: S608
-        [data.decode()],
+        [json_rows(columns, rows)],
     )
     return int(cursor.rowcount)
 
@@ -161,9 +157,9 @@ def _write_outputs(cursor: Any, run: Run, stage: str, outputs: Sequence[tuple[Ou
     if scores:
         cursor.execute(
             "INSERT INTO reasoning_rankscore (run_id, path_id, score, justification, call_id, created_at)"
-            " SELECT n.*, now() FROM unnest(%s::bigint[], %s::bigint[], %s::smallint[], %s::text[], %s::uuid[]) n"
+            " SELECT n.*, now() FROM json_to_recordset(%s::json) AS n(r bigint, p bigint, s smallint, j text, c uuid)"
             " ON CONFLICT DO NOTHING",
-            [list(column) for column in zip(*scores, strict=True)],
+            [json_rows("rpsjc", scores)],
         )
         done += cursor.rowcount
     if responses:
@@ -211,11 +207,11 @@ _NOW = "now"  # PostgreSQL reads it as the transaction's time
 
 
 def _write_verdicts(cursor: Any, run: Run, verdicts: Sequence[tuple[VerdictOut, uuid.UUID]]) -> int:
-    path_ids = [o.path for o, _ in verdicts]
+    rows = [(o.path, o.label, o.correctness, o.coherence, o.factuality, o.reason, call) for o, call in verdicts]
     cursor.execute(
         "UPDATE reasoning_verdict SET current = false"
-        " WHERE run_id = %s AND path_id = ANY(%s) AND source = 'judge' AND current AND label = 'unjudged'",
-        [run.pk, path_ids],
+        " WHERE run_id = %s AND path_id = ANY(%s::bigint[]) AND source = 'judge' AND current AND label = 'unjudged'",
+        [run.pk, int_array(o.path for o, _ in verdicts)],
     )
     cursor.execute(
         """
@@ -224,20 +220,10 @@ def _write_verdicts(cursor: Any, run: Run, verdicts: Sequence[tuple[VerdictOut, 
         SELECT p, %s, 'judge',
                1 + (SELECT count(*) FROM reasoning_verdict v WHERE v.path_id = p AND v.run_id = %s AND v.source = 'judge'),
                l, a1, a2, a3, reason, '{}', true, true, c, now()
-        FROM unnest(%s::bigint[], %s::text[], %s::bool[], %s::bool[], %s::bool[], %s::text[], %s::uuid[])
-          AS n(p, l, a1, a2, a3, reason, c)
+        FROM json_to_recordset(%s::json)
+          AS n(p bigint, l text, a1 bool, a2 bool, a3 bool, reason text, c uuid)
         ON CONFLICT DO NOTHING""",
-        [
-            run.pk,
-            run.pk,
-            path_ids,
-            [o.label for o, _ in verdicts],
-            [o.correctness for o, _ in verdicts],
-            [o.coherence for o, _ in verdicts],
-            [o.factuality for o, _ in verdicts],
-            [o.reason for o, _ in verdicts],
-            [c for _, c in verdicts],
-        ],
+        [run.pk, run.pk, json_rows(("p", "l", "a1", "a2", "a3", "reason", "c"), rows)],
     )
     return int(cursor.rowcount)
 
@@ -256,19 +242,13 @@ def _finish_tasks(cursor: Any, lease: uuid.UUID, finished: Sequence[Finished]) -
     if not finished:
         return
     ordered = sorted(finished, key=lambda f: f.task)
+    rows = [(f.task, f.seen, f.retry_in, f.error[:300], f.patient) for f in ordered]
     cursor.execute(
         """
         UPDATE pipeline_task t SET lease_id = NULL, not_before = now() + n.retry_in * interval '1 second', last_error = n.error,
           attempts = CASE WHEN n.retry_in IS NULL THEN 0 WHEN n.patient THEN t.attempts ELSE t.attempts + 1 END,
           state = CASE WHEN n.retry_in IS NULL AND t.wanted = n.seen THEN 'idle' ELSE 'ready' END
-        FROM unnest(%s::bigint[], %s::bigint[], %s::float8[], %s::text[], %s::bool[]) AS n(id, seen, retry_in, error, patient)
+        FROM json_to_recordset(%s::json) AS n(id bigint, seen bigint, retry_in float8, error text, patient bool)
         WHERE t.id = n.id AND t.lease_id = %s""",
-        [
-            [f.task for f in ordered],
-            [f.seen for f in ordered],
-            [f.retry_in for f in ordered],
-            [f.error[:300] for f in ordered],
-            [f.patient for f in ordered],
-            lease,
-        ],
+        [json_rows(("id", "seen", "retry_in", "error", "patient"), rows), lease],
     )

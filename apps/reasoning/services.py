@@ -14,6 +14,7 @@ from apps.reasoning.facts import load_facts, policy_of
 from apps.reasoning.models import Run
 from apps.reasoning.policy.assess import Assessment, assess
 from apps.reasoning.policy.facts import QuestionFacts
+from apps.reasoning.rows import int_array, json_rows
 
 COUNTER_SHARDS = 8
 
@@ -34,27 +35,35 @@ TIER = COLUMNS.index("tier")
 LABEL_COLUMNS = ("label", "source", "judge_label", "contradiction", "overridden", "disputed")
 
 
-def assess_questions(*, run: Run, question_ids: Sequence[int]) -> dict[int, Assessment]:
+def assess_questions(
+    *, run: Run, question_ids: Sequence[int], locked: bool = False, counts: Counter[str] | None = None
+) -> dict[int, Assessment]:
     """Recompute questions in the caller's transaction; returns the assessment of each.
 
-    Locks the RunQuestion rows first, in order: every writer does, so that no two wait for each other.
+    Locks the RunQuestion rows first, in order: every writer does, so that no two wait for each other. `locked`: the
+    caller has. `counts`: takes the counters' change up, for a caller who writes it with others'.
     """
     if not connection.in_atomic_block:
         raise transaction.TransactionManagementError("assess_questions belongs in the transaction of its cause")
-    lock_questions(run=run, question_ids=question_ids)
+    if not locked:
+        lock_questions(run=run, question_ids=question_ids)
     facts = load_facts(run, question_ids)
     policy = policy_of(run)
     found = {pk: assess(f, policy) for pk, f in facts.items()}
-    write_assessments(run=run, facts=facts, found=found)
+    change = write_assessments(run=run, facts=facts, found=found)
+    if counts is None:
+        add_counters(run_id=run.pk, change=change)
+    else:
+        counts.update(change)
     return found
 
 
 def lock_questions(*, run: Run, question_ids: Iterable[int]) -> None:
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT 1 FROM reasoning_runquestion WHERE run_id = %s AND question_id = ANY(%s)"
+            "SELECT 1 FROM reasoning_runquestion WHERE run_id = %s AND question_id = ANY(%s::bigint[])"
             " ORDER BY question_id FOR NO KEY UPDATE",
-            [run.pk, sorted(set(question_ids))],
+            [run.pk, int_array(sorted(set(question_ids)))],
         )
 
 
@@ -107,15 +116,15 @@ def in_e8(cost: Decimal) -> int:
     return int(cost * 100_000_000)
 
 
-def write_assessments(*, run: Run, facts: Mapping[int, QuestionFacts], found: Mapping[int, Assessment]) -> None:
-    """Write what changed, and the counters' difference."""
+def write_assessments(*, run: Run, facts: Mapping[int, QuestionFacts], found: Mapping[int, Assessment]) -> Counter[str]:
+    """Write what changed; returns the counters' difference."""
     change: Counter[str] = Counter()
     ids = list(found)
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT question_id, benchmark_id, cost, {', '.join(COLUMNS)} FROM reasoning_runquestion"  # noqa: S608
-            " WHERE run_id = %s AND question_id = ANY(%s)",
-            [run.pk, ids],
+            " WHERE run_id = %s AND question_id = ANY(%s::bigint[])",
+            [run.pk, int_array(ids)],
         )
         changed = []
         for question, benchmark, cost, *old in cursor.fetchall():
@@ -129,7 +138,7 @@ def write_assessments(*, run: Run, facts: Mapping[int, QuestionFacts], found: Ma
         _update_questions(cursor, run, changed)
         change.update(_write_labels(cursor, run, facts, found))
         _write_selections(cursor, run, ids, found)
-    add_counters(run_id=run.pk, change=change)
+    return change
 
 
 def _update_questions(cursor: Any, run: Run, rows: Sequence[tuple[Any, ...]]) -> None:
@@ -140,11 +149,11 @@ def _update_questions(cursor: Any, run: Run, rows: Sequence[tuple[Any, ...]]) ->
         UPDATE reasoning_runquestion r SET state = n.state, reason = n.reason, pattern = n.pattern, answers = n.answers,
           error_count = n.error_count, tier = n.tier, contradictions = n.contradictions, overridden = n.overridden,
           disputed = n.disputed, records = n.records, version = r.version + 1, changed_at = now()
-        FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::text[], %s::text[], %s::smallint[], %s::text[], %s::smallint[],
-                    %s::bool[], %s::bool[], %s::smallint[])
-          AS n(question_id, state, reason, pattern, answers, error_count, tier, contradictions, overridden, disputed, records)
+        FROM json_to_recordset(%s::json)
+          AS n(question_id bigint, state text, reason text, pattern text, answers text, error_count smallint, tier text,
+               contradictions smallint, overridden bool, disputed bool, records smallint)
         WHERE r.run_id = %s AND r.question_id = n.question_id""",
-        [*(list(column) for column in zip(*rows, strict=True)), run.pk],
+        [json_rows(("question_id", *COLUMNS), rows), run.pk],
     )
 
 
@@ -154,8 +163,8 @@ def _write_labels(
     """Insert or change PathLabel rows; returns the change of `labels:<label>` over base paths."""
     cursor.execute(
         f"SELECT path_id, {', '.join(LABEL_COLUMNS)} FROM reasoning_pathlabel"  # noqa: S608
-        " WHERE run_id = %s AND question_id = ANY(%s)",
-        [run.pk, list(found)],
+        " WHERE run_id = %s AND question_id = ANY(%s::bigint[])",
+        [run.pk, int_array(found)],
     )
     old = {path: tuple(values) for path, *values in cursor.fetchall()}
     base = {p.id for f in facts.values() for p in f.paths if p.is_base}
@@ -175,12 +184,13 @@ def _write_labels(
             """
             INSERT INTO reasoning_pathlabel
               (run_id, path_id, question_id, label, source, judge_label, contradiction, overridden, disputed)
-            SELECT %s, * FROM unnest(%s::bigint[], %s::bigint[], %s::text[], %s::text[], %s::text[], %s::bool[], %s::bool[],
-                                     %s::bool[])
+            SELECT %s, * FROM json_to_recordset(%s::json)
+              AS n(path_id bigint, question_id bigint, label text, source text, judge_label text, contradiction bool,
+                   overridden bool, disputed bool)
             ON CONFLICT (run_id, path_id) DO UPDATE SET label = excluded.label, source = excluded.source,
               judge_label = excluded.judge_label, contradiction = excluded.contradiction,
               overridden = excluded.overridden, disputed = excluded.disputed""",
-            [run.pk, *(list(column) for column in zip(*rows, strict=True))],
+            [run.pk, json_rows(("path_id", "question_id", *LABEL_COLUMNS), rows)],
         )
     return change
 
@@ -189,8 +199,8 @@ def _write_selections(cursor: Any, run: Run, ids: Sequence[int], found: Mapping[
     """A choice that changed is a new row; the old one stays, no longer current."""
     cursor.execute(
         "SELECT id, question_id, slot, source_id, path_id, why FROM reasoning_selection"
-        " WHERE run_id = %s AND question_id = ANY(%s) AND current",
-        [run.pk, list(ids)],
+        " WHERE run_id = %s AND question_id = ANY(%s::bigint[]) AND current",
+        [run.pk, int_array(ids)],
     )
     old = {(question, slot): (pk, (source, path, why)) for pk, question, slot, source, path, why in cursor.fetchall()}
     new = {(q, c.slot): (c.source, c.path, c.why) for q, a in found.items() for c in a.choices}
@@ -203,8 +213,8 @@ def _write_selections(cursor: Any, run: Run, ids: Sequence[int], found: Mapping[
             """
             INSERT INTO reasoning_selection (run_id, question_id, slot, source_id, path_id, why, current, created_at)
             SELECT %s, n.*, true, now()
-            FROM unnest(%s::bigint[], %s::smallint[], %s::bigint[], %s::bigint[], %s::text[]) AS n""",
-            [run.pk, *(list(column) for column in zip(*fresh, strict=True))],
+            FROM json_to_recordset(%s::json) AS n(q bigint, slot smallint, source bigint, path bigint, why text)""",
+            [run.pk, json_rows(("q", "slot", "source", "path", "why"), fresh)],
         )
 
 

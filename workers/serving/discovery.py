@@ -17,6 +17,7 @@ from apps.pipeline.servers import FRESH_S, addresses
 
 Key = tuple[str, str]  # endpoint, model
 CACHE_S = 2.0
+FIRST_S = 3.0  # that pumps wait for the first answer, all of them: they share a loop
 RETRY_S = 5.0  # of a question that found no server
 log = logging.getLogger(__name__)
 
@@ -50,7 +51,7 @@ def served_addresses(endpoint: EndpointConfig) -> list[str]:
     if known is not None and time.monotonic() - known.at < FRESH_S:
         return known.urls
     try:
-        return asked.result()
+        return asked.result(FIRST_S)
     except Exception as error:
         log.warning("no addresses of %s: %s", endpoint.name, str(error).split("\n")[0])
         return []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 from apps.reasoning.policy.facts import LabelName, PathFacts, Policy
 
@@ -23,7 +24,7 @@ def effective_label(path: PathFacts, key: str, policy: Policy) -> Effective:
     """
     if path.adjudication:
         return Effective(path.adjudication, "adjudication", overridden=True)
-    people = sorted(path.people, key=lambda v: v.order)
+    people = sorted(path.people, key=lambda v: v.order) if path.people else []
     disputed = False
     if people and policy.label_policy == "single":
         return Effective(people[-1].label, "person", overridden=True)
@@ -32,9 +33,15 @@ def effective_label(path: PathFacts, key: str, policy: Policy) -> Effective:
             return Effective(people[-1].label, "person", overridden=True)
         disputed = True
     if path.judge_label is None:
-        return Effective("unjudged", "", disputed=disputed)
+        return _by_judge("unjudged", "", disputed, False)
     contradiction = path.judge_label == "correct" and path.answer not in ("", key)
-    return Effective(path.judge_label, "judge", disputed=disputed, contradiction=contradiction)
+    return _by_judge(path.judge_label, "judge", disputed, contradiction)
+
+
+@cache
+def _by_judge(label: LabelName, source: str, disputed: bool, contradiction: bool) -> Effective:
+    """One for all paths that are alike: a run asks for each path's a dozen times."""
+    return Effective(label, source, disputed=disputed, contradiction=contradiction)
 
 
 def is_keepable(path: PathFacts, label: Effective, key: str) -> bool:
