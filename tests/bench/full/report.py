@@ -170,13 +170,16 @@ def _export(small: Sequence[Row], full: Sequence[Row], a: int, b: int) -> str:
 
 def _soak(rows: Sequence[Row]) -> str:
     lines = [
-        f"A real worker (`run_pipeline`) over simulated models: {rows[0]['note']}. MiB of each process with its children, shared pages",
-        "counted once, every two seconds: the means of the three thirds of the time, and the most.",
+        f"A real worker (`run_pipeline`) over simulated models, and gunicorn: {rows[0]['note']}. MiB of each process with its",
+        "children, shared pages counted once, every two seconds: the means of the three thirds of the time, the most, and what",
+        "it grew by over the second half.",
         "",
-        "| MiB | first third | middle | last | most | flat |",
-        "|---|---:|---:|---:|---:|---|",
+        "| MiB | first third | middle | last | most | growth, second half | flat |",
+        "|---|---:|---:|---:|---:|---:|---|",
     ]
     for r in rows:
         flat = "yes" if r["flat"] else "**no**"
-        lines.append(f"| {r['name']} | {r['first']} | {r['middle']} | {r['last']} | {r['peak']} | {flat} |")
+        lines.append(
+            f"| {r['name']} | {r['first']} | {r['middle']} | {r['last']} | {r['peak']} | {r['growth']:+} | {flat} |"
+        )
     return "\n".join(lines) + "\n"

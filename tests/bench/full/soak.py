@@ -1,6 +1,7 @@
-"""Memory of each process while a large run is at work: PostgreSQL, the worker, the simulated models, sampled as they go.
+"""Memory of each process while a large run is at work and people look at its pages, sampled as they go.
 
-An instance of its own with a real worker over simulated models without latency, ended after `most_s` seconds.
+An instance of its own: PostgreSQL, a real worker over simulated models without latency, and the web server, which is asked
+for four pages at each sample. Ended after `most_s` seconds, or when the run is.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import signal
 import tempfile
 import time
+import urllib.request
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import mean
@@ -18,14 +20,27 @@ import psutil
 QUESTIONS = 20_000
 MOST_S = 600.0
 EVERY_S = 2.0
-FLAT = 1.1  # the last third's mean over the middle third's
+FLAT = 1.1  # the last tenth of the second half over its first tenth
+MIB = 1024**2
 Row = dict[str, Any]
+Usage = dict[str, float]
+
+LOOKED_AT = ("/", "/runs/1/", "/questions/", "/paths/")
+ENTER = """
+from django.test import Client
+from tests.factories import make_user
+client = Client()
+client.force_login(make_user("curator", username="soak"))
+print(client.cookies["sessionid"].value)
+"""
 
 
 def measure_soak(questions: int = QUESTIONS, most_s: float = MOST_S) -> list[Row]:
-    """[{name, first, middle, last, peak, flat, note}, …] in MiB: means of the thirds of the time, and the most."""
+    """[{name, first, middle, last, peak, growth, flat, note}, …] in MiB: means of the thirds of the time, the most, and the
+    growth over the second half."""
     from tests.bench.bench_run import _write_questions
     from tests.faults.instance import Instance
+    from tests.faults.test_review import Web
 
     with tempfile.TemporaryDirectory(prefix="bench-soak-") as folder:
         Path(folder).chmod(0o755)
@@ -36,44 +51,86 @@ def measure_soak(questions: int = QUESTIONS, most_s: float = MOST_S) -> list[Row
             instance.start_simulator()
             simulator = psutil.Process(instance.processes[-1].pid)
             instance.manage("create_run", "--name", "soak")
+            session = instance.manage("shell", "-c", ENTER).splitlines()[-1]
+            web = Web(instance)
+            web.start()
+            assert web.process is not None
             worker = instance.start("run_pipeline", "soak")
             watched = {
                 "worker": psutil.Process(worker.pid),
-                "simulated models": simulator,
+                "web": psutil.Process(web.process.pid),
                 "PostgreSQL": instance.postmaster(),
+                "simulated models": simulator,
             }
-            samples: dict[str, list[float]] = {name: [] for name in watched}
+            samples: list[Usage] = []
+            looked = 0
             begun = time.monotonic()
-            while worker.poll() is None and time.monotonic() - begun < most_s:
-                time.sleep(EVERY_S)
-                for name, process in watched.items():
-                    samples[name].append(_mib(process))
-            seconds = time.monotonic() - begun
-            if worker.poll() is None:
-                worker.send_signal(signal.SIGTERM)
-                worker.wait(60)
+            try:
+                while worker.poll() is None and time.monotonic() - begun < most_s:
+                    time.sleep(EVERY_S)
+                    looked += look(web.port, session)
+                    used = sample(watched)
+                    if worker.poll() is None:
+                        samples.append(used)
+            finally:
+                seconds = time.monotonic() - begun
+                web.kill()
+                if worker.poll() is None:
+                    worker.send_signal(signal.SIGTERM)
+                    worker.wait(60)
             calls = instance.count("SELECT count(*) FROM pipeline_call")
-    note = f"{calls:,} calls in {seconds:.0f} s, {calls / seconds:,.0f}/s; {questions:,} questions"
-    return [_row(name, values) | {"note": note} for name, values in samples.items()]
+    note = f"{calls:,} calls in {seconds:.0f} s, {calls / seconds:,.0f}/s; {questions:,} questions; {looked:,} pages looked at"
+    return [row(name, [one[name] for one in samples]) | {"note": note} for name in samples[0]]
 
 
-def _mib(process: psutil.Process) -> float:
-    """Of a process and its children: shared pages are counted once, by halves and thirds of those who share them."""
-    total = 0
+def look(port: int, session: str) -> int:
+    """How many pages were answered; those that are not there yet while the web server starts do not count."""
+    answered = 0
+    for address in LOOKED_AT:
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{port}{address}", headers={"Cookie": f"sessionid={session}"}
+        )
+        try:
+            with urllib.request.urlopen(request, timeout=30) as reply:
+                answered += bool(reply.read()) and reply.status == 200
+        except OSError:
+            continue
+    return answered
+
+
+def sample(watched: dict[str, psutil.Process]) -> Usage:
+    """Of each process with its children, and of the largest PostgreSQL backend what is its own."""
+    usage: Usage = {}
+    for name, process in watched.items():
+        infos = [info for info in map(memory_of, (process, *children_of(process))) if info is not None]
+        usage[name] = sum(info.pss for info in infos) / MIB
+        if name == "PostgreSQL":
+            usage["its largest process, own memory"] = max((info.uss for info in infos), default=0) / MIB
+    return usage
+
+
+def children_of(process: psutil.Process) -> list[psutil.Process]:
     try:
-        for one in (process, *process.children(recursive=True)):
-            total += one.memory_full_info().pss
+        return process.children(recursive=True)
     except psutil.NoSuchProcess:
-        pass  # a backend that ended meanwhile
-    return total / 1024**2
+        return []
 
 
-def _row(name: str, values: Sequence[float]) -> Row:
-    """Values settle in the first third: caches and pools fill."""
-    third = max(len(values) // 3, 1)
-    first, middle, last = values[:third], values[third : 2 * third], values[2 * third :]
-    means = [round(mean(part or values)) for part in (first, middle, last)]
+def memory_of(process: psutil.Process) -> Any:
+    """Shared pages are counted by halves and thirds of those who share them (pss); uss leaves them out."""
+    try:
+        return process.memory_full_info()
+    except psutil.NoSuchProcess:
+        return None  # it ended meanwhile
+
+
+def row(name: str, values: Sequence[float]) -> Row:
+    """Values settle in the first half: caches and pools fill."""
+    third, tenth = max(len(values) // 3, 1), max(len(values) // 20, 1)
+    middle = len(values) // 2
+    thirds = [round(mean(part or values)) for part in (values[:third], values[third : 2 * third], values[2 * third :])]
+    before, after = mean(values[middle : middle + tenth]), mean(values[-tenth:])
     return {
-        "name": name, "first": means[0], "middle": means[1], "last": means[2], "peak": round(max(values)),
-        "flat": means[2] <= FLAT * means[1],
+        "name": name, "first": thirds[0], "middle": thirds[1], "last": thirds[2], "peak": round(max(values)),
+        "growth": round(after - before, 1), "flat": after <= FLAT * before,
     }  # fmt: skip
