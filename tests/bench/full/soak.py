@@ -99,14 +99,23 @@ def look(port: int, session: str) -> int:
 
 
 def sample(watched: dict[str, psutil.Process]) -> Usage:
-    """Of each process with its children, and of the largest PostgreSQL backend what is its own."""
+    """Of each process with its children, and of the PostgreSQL connection with most of its own, that."""
     usage: Usage = {}
     for name, process in watched.items():
         infos = [info for info in map(memory_of, (process, *children_of(process))) if info is not None]
         usage[name] = sum(info.pss for info in infos) / MIB
         if name == "PostgreSQL":
-            usage["its largest process, own memory"] = max((info.uss for info in infos), default=0) / MIB
+            own = [info.uss for child in process.children() if (info := memory_of(child)) and serves(child)]
+            usage["its largest connection, own memory"] = max(own, default=0) / MIB
     return usage
+
+
+def serves(process: psutil.Process) -> bool:
+    """A client's backend, by its title; not one that cleans up in the background, with memory of its own for that."""
+    try:
+        return "[local]" in " ".join(process.cmdline())
+    except psutil.NoSuchProcess:
+        return False
 
 
 def children_of(process: psutil.Process) -> list[psutil.Process]:
