@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import User
+from django.db import connection
 from django.test import Client
 from playwright.sync_api import Browser, Page, sync_playwright
 
@@ -88,3 +90,17 @@ def reader(chromium: Browser, live_server: object) -> Iterator[Callable[..., Rea
     yield open_for
     for context in contexts:
         context.close()
+    wait_for_the_server()
+
+
+def wait_for_the_server(patience_s: float = 20.0) -> None:
+    """Until nothing that a page asked for is still at work in the database: emptying it beside that is a deadlock."""
+    deadline, quiet = time.monotonic() + patience_s, 0
+    while quiet < 3 and time.monotonic() < deadline:
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+                " AND backend_type = 'client backend' AND state <> 'idle'"
+            )
+            quiet = 0 if cursor.fetchone()[0] else quiet + 1
+        time.sleep(0.05)
