@@ -177,9 +177,8 @@ STATICFILES_DIRS = [BASE_DIR / "static"]
 STATIC_ROOT = VAR_DIR / "staticfiles"
 PUBLISHER = os.environ.get("REASONMED_PUBLISHER", "").strip()  # whom exports are cited by; empty: the project's name
 EXPORT_DIR = Path(os.environ.get("REASONMED_EXPORTS", VAR_DIR / "exports"))
-EXPORT_READERS = env_count(
-    "REASONMED_EXPORT_WORKERS", min(os.cpu_count() or 1, 8)
-)  # processes beside a large one's builder
+# processes beside a large one's builder
+EXPORT_READERS = env_count("REASONMED_EXPORT_WORKERS", min(os.cpu_count() or 1, 8))
 SENDFILE = os.environ.get("REASONMED_SENDFILE", "").strip().lower()  # who sends their files; empty: Python
 
 # Security

@@ -33,9 +33,7 @@ FLUSH_ROWS = 500
 LOW_WATER = 2  # times the calls in flight: items at hand while a flush keeps the database thread
 LIFE_S = 300.0  # then it drains and sends itself again
 IDLE_S = 1.5  # without work
-DRY_S = (
-    0.25  # until a lane without work is looked at again: other lanes bring it by the flush, and few at a time cost more
-)
+DRY_S = 0.25  # until a lane without work is looked at again: other lanes bring it by the flush, few at a time cost more
 AWAY_S = 60.0  # that the database may be away; then the pump gives up, and its calls are made again
 AGAIN_S = 0.5
 

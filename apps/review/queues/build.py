@@ -19,7 +19,7 @@ from apps.review.queues.plans import PlanError, SamplingPlan, gold_places, mix
 
 PRACTICE_OVERLAP = 30_000  # everyone does all of it
 MANY = (
-    10_000  # items at once, of which PostgreSQL must know before its autovacuum comes round: each save read all of them
+    10_000  # items at once: PostgreSQL is told of them, since until its autovacuum comes round each save reads them all
 )
 
 
