@@ -33,24 +33,26 @@ BUILD = """
 import time
 from functools import partial
 from pathlib import Path
-from apps.exports import build, holding, services
+from apps.exports import build, services
 from apps.exports.journal import Journal
 
-def stop_at(owner, name, said):
+def stop_at(owner, name, said, behind=False):
     inner = getattr(owner, name)
     def wrapped(*args, **kwargs):
-        if said(kwargs) == "{point}":
+        stops = said() == "{point}"
+        result = inner(*args, **kwargs) if behind or not stops else None
+        if stops:
             Path("{mark}").touch()
             time.sleep(600)
-        return inner(*args, **kwargs)
+        return result
     setattr(owner, name, wrapped)
 
 pages = iter(range(10**6))
 services.Journal = partial(Journal, page={page})
 services.build_export = partial(build.build_export, limits=build.Limits(shard_bytes=4_000))
-stop_at(build._Writing, "write_page", lambda kwargs: f"page-{{next(pages)}}")
-stop_at(build, "write_beside", lambda kwargs: "finish")
-stop_at(holding.Holding, "write", lambda kwargs: "placed" if kwargs.get("all") else "")
+stop_at(build._Writing, "write_page", lambda: f"page-{{next(pages)}}")
+stop_at(build, "write_beside", lambda: "finish")
+stop_at(services, "_write", lambda: "placed", behind=True)
 print(services.build_queued_exports())
 """
 
