@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections import Counter
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from apps.reasoning.models import Run
 from apps.reasoning.policy.assess import FIRST_STAGES, Assessment, Item, assess
@@ -102,8 +102,7 @@ def compare_facts(
     *, run: Run, before: QuestionFacts, after: QuestionFacts, policy: Policy, path_id: int | None = None
 ) -> Consequences:
     """What follows when facts `before` become `after`, a changed copy. `path_id`: the path whose label is told."""
-    old, new, hold = assess_change(before, after, policy)
-    remade = Counter(item.stage for item in new_items(before, after, policy))
+    old, new, hold, asked = assess_change(before, after, policy)
     return Consequences(
         run_id=run.pk,
         run_name=run.name,
@@ -121,41 +120,47 @@ def compare_facts(
         records_before=old.records if old.state == "ready" else 0,
         records_after=new.records if new.state == "ready" else 0,
         records_changed=_records_changed(before, old, after, new),
-        remade=dict(remade),
+        remade=dict(Counter(item.stage for item in asked)),
         hold=hold,
     )
 
 
-def assess_change(before: QuestionFacts, after: QuestionFacts, policy: Policy) -> tuple[Assessment, Assessment, bool]:
+class Change(NamedTuple):
+    old: Assessment
+    new: Assessment
+    hold: bool
+    asked: list[Item]  # outputs wanted after the change and not before it, as if nothing were held
+
+
+def assess_change(before: QuestionFacts, after: QuestionFacts, policy: Policy) -> Change:
     """The assessment before and after the change, and whether the question must be held.
 
     It is held when outputs were made already and the change asks for later work that nobody asked for before; a
     question on hold stays so while anything is missing.
     """
-    later = [i for i in new_items(before, after, policy) if i.stage not in FIRST_STAGES]
-    missing = bool(assess(replace(after, hold=False), policy).items)
-    hold = has_outputs(before) and (bool(later) or (before.hold and missing))
-    return assess(before, policy), assess(replace(after, hold=hold), policy), hold
-
-
-def new_items(before: QuestionFacts, after: QuestionFacts, policy: Policy) -> list[Item]:
-    """Outputs wanted after the change and not before it, as if nothing were held."""
     old, new = (assess(replace(facts, hold=False), policy) for facts in (before, after))
     wanted = {(i.stage, i.key) for i in old.items}
-    return [i for i in new.items if (i.stage, i.key) not in wanted]
+    asked = [i for i in new.items if (i.stage, i.key) not in wanted]
+    later = any(i.stage not in FIRST_STAGES for i in asked)
+    hold = has_outputs(before) and (later or (before.hold and bool(new.items)))
+    return Change(
+        assess(before, policy) if before.hold else old,
+        assess(replace(after, hold=True), policy) if hold else new,
+        hold,
+        asked,
+    )
 
 
 def with_verdict(facts: QuestionFacts, path_id: int, verdict: PersonVerdict | Ruling) -> QuestionFacts:
     """A copy in which the reviewer's verdict replaces the one they gave before; `unjudged` only takes that back."""
-    changed = copy.deepcopy(facts)
-    path = next(p for p in changed.paths if p.id == path_id)
+    path = copy.copy(next(p for p in facts.paths if p.id == path_id))
     said = [] if verdict.label == "unjudged" else [verdict]
     if isinstance(verdict, Ruling):
         path.adjudication = said[0].label if said else None
     else:
         path.people = [v for v in path.people if v.reviewer != verdict.reviewer]
         path.people += [verdict] if said else []
-    return changed
+    return replace(facts, paths=[path if p.id == path_id else p for p in facts.paths])
 
 
 def next_verdict(facts: QuestionFacts, path_id: int, *, reviewer: int, label: LabelName) -> PersonVerdict:

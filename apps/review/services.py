@@ -255,17 +255,24 @@ def _facts(runs: Sequence[Run], path: ReasoningPath) -> dict[int, QuestionFacts]
     return {run.pk: load_facts(run, [path.question_id])[path.question_id] for run in runs}
 
 
+_SUPERSEDE = """
+UPDATE reasoning_verdict SET current = false
+WHERE current AND project_id = %s AND path_id = %s AND reviewer_id = %s AND source = %s AND counts = %s RETURNING id"""
+
+
 def save_verdict(**fields: Any) -> Verdict:
-    """The reviewer's earlier verdict of the same kind on the path stays, no longer current, named by `replaces`."""
-    mine = {name: fields[name] for name in ("project", "path", "reviewer", "source", "counts")}
-    earlier = Verdict.objects.filter(**mine, current=True).values_list("pk", flat=True).first()
+    """The reviewer's earlier verdict of the same kind on the path stays, no longer current, named by `replaces`.
+
+    Call it in a transaction that an OverrideError ends: what was refused leaves it unusable.
+    """
+    mine = [fields["project"].pk, fields["path"].pk, fields["reviewer"].pk, fields["source"], fields["counts"]]
+    with connection.cursor() as cursor:
+        cursor.execute(_SUPERSEDE, mine)
+        earlier = cursor.fetchone()
     try:
-        with transaction.atomic():
-            if earlier is not None:
-                Verdict.objects.filter(pk=earlier).update(current=False)
-            return Verdict.objects.create(**fields, replaces_id=earlier)
+        return Verdict.objects.create(**fields, replaces_id=earlier[0] if earlier else None)
     except IntegrityError as error:
-        if Verdict.objects.filter(idempotency_key=fields["idempotency_key"], idempotency_key__isnull=False).exists():
+        if "idempotency_key" in str(error):
             raise key_taken() from None
         if "is an author of a verdict" in str(error):
             raise OverrideError("Nobody both judges and adjudicates one path.") from error
@@ -293,4 +300,4 @@ def follow_questions(run: Run, question_ids: Sequence[int], *, hold: bool | None
             " WHERE run_id = %s AND question_id = ANY(%s)",
             [hold, run.pk, list(question_ids)],
         )
-    want_work(run=run, found=assess_questions(run=run, question_ids=question_ids))
+    want_work(run=run, found=assess_questions(run=run, question_ids=question_ids, locked=True))

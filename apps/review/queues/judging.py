@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib.auth.models import User
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
@@ -129,10 +129,13 @@ def _write(
 
 
 def _saved(key: UUID, item: QueueItem, reviewer: User) -> Judgment | None:
-    verdict = Verdict.objects.filter(idempotency_key=key).values_list("pk", flat=True).first()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT id FROM reasoning_verdict WHERE idempotency_key = %s", [key])
+        verdict = cursor.fetchone()
     if verdict is None:
         return None
-    judgment = Judgment.objects.filter(verdict=verdict, item=item, reviewer=reviewer).select_related("verdict").first()
+    mine = Judgment.objects.filter(verdict=verdict[0], item=item, reviewer=reviewer)
+    judgment = mine.select_related("verdict").first()
     if judgment is None:
         raise key_taken()
     judgment.item = item
