@@ -123,18 +123,18 @@ def _counted(run: Run, config: ExportConfig, count_signed: bool) -> list[tuple[A
     signed = f"signed AS ({_SIGNED.format(stays=stays or 'true', join=join)})," if count_signed else ""
     sql = f"""
         WITH {kept} {signed} asked AS (
-          SELECT q.benchmark_id, q.question_id, q.state, q.reason, q.tier, q.records, {_out(run, config)} AS out,
-            {"coalesce(kept.stay, 0)" if stays else "q.records"} AS stay,
-            {"coalesce(signed.n, 0)" if count_signed else "0"} AS signed
+          SELECT q.benchmark_id, q.state, q.reason, q.tier, {_out(run, config)} AS out, count(*) AS questions,
+            sum(q.records) AS records, sum({"coalesce(kept.stay, 0)" if stays else "q.records"}) AS stay,
+            sum({"coalesce(signed.n, 0)" if count_signed else "0"}) AS signed
           FROM reasoning_runquestion q
           LEFT JOIN (SELECT id FROM questions_question WHERE held_out) h ON h.id = q.question_id
           {"LEFT JOIN kept ON kept.question_id = q.question_id" if stays else ""}
           {"LEFT JOIN signed ON signed.question_id = q.question_id" if count_signed else ""}
-          WHERE q.run_id = %(run)s
+          WHERE q.run_id = %(run)s GROUP BY 1, 2, 3, 4, 5
         )
         SELECT benchmark_id, CASE WHEN out <> '' THEN 'excluded' ELSE state END, CASE WHEN out <> '' THEN out ELSE reason END,
-          tier, count(*), sum(records), sum(stay), sum(signed)
-        FROM asked GROUP BY 1, 2, 3, 4"""  # noqa: S608 - built of the texts of this module alone
+          tier, questions, records, stay, signed
+        FROM asked"""  # noqa: S608 - built of the texts of this module alone
     with connection.cursor() as cursor:
         cursor.execute(sql, values)
         return list(cursor.fetchall())
