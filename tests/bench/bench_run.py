@@ -1,8 +1,10 @@
 """A whole run against a bare loop that makes as many calls to the same simulated models, side by side.
 
 Own instance (database, simulator process, one `run_pipeline` process or several of `run_workers` over Redis). The bare loop
-is an aiohttp client in as many processes: the same stages in the same numbers, prompts and paths taken from the ledger, as
-many calls in flight, replies read and dropped. Run alone: `python -m tests.bench.bench_run`.
+is an aiohttp client in as many processes: the same stages in the same numbers, prompts and paths taken from the ledger,
+replies read and dropped. Twice: with as many calls in flight at each server as the run may have, which is what a lab's
+servers take; and with as many in all at whichever server, as if one of them took them. Neither waits for anything: a run
+judges a path when it is written. Run alone: `python -m tests.bench.bench_run`.
 """
 
 from __future__ import annotations
@@ -15,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import deque
+from collections import defaultdict, deque
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,7 @@ QUESTIONS = (
 )
 ROUNDS = 1
 SETTINGS = ((1, 0), (2, 0), (2, 200))  # (processes, ms a reply)
-IN_FLIGHT = 256  # four model servers of 64 each are busy at once in a run
+IN_FLIGHT = 64  # at one model server, as in a run; four of them are busy at once
 DURATION = """
 SELECT extract(epoch FROM max(created_at + latency_ms * interval '1 millisecond') - min(created_at)) FROM pipeline_call
 """
@@ -48,8 +50,13 @@ def _setting(questions: int, rounds: int, workers: int, latency_ms: int) -> list
     size = f"{questions} questions, {calls:,.0f} calls, {rounds} round{'' if rounds == 1 else 's'}"
     return [
         _line(f"run: {how}", calls / median["run_s"], "calls/s", size),
-        _line("bare loop", calls / median["bare_s"], "calls/s", "same calls, nothing kept"),
+        _line(
+            "bare loop", calls / median["bare_s"], "calls/s", f"same calls, nothing kept, {IN_FLIGHT} at each server"
+        ),
         _line("**run / bare loop**", median["bare_s"] / median["run_s"], "ratio", "target ≥ 0.5"),
+        _line("loose loop", calls / median["loose_s"], "calls/s", f"the same, {4 * IN_FLIGHT} at whichever server"),
+        _line("run / loose loop", median["loose_s"] / median["run_s"], "ratio", ""),
+        _line("calls to the busiest server", 100 * median["busiest"], "%", "of all"),
         _line("CPU of the workers", 1000 * median["run_cpu"] / calls, "ms/call", "their start left out"),
         _line("CPU of PostgreSQL", 1000 * median["db_cpu"] / calls, "ms/call", "all its processes"),
         _line("CPU of the bare loop", 1000 * median["bare_cpu"] / calls, "ms/call", ""),
@@ -76,9 +83,12 @@ def _one_round(questions: int, workers: int, latency_ms: int) -> dict[str, float
         simulator = instance.processes[-1].pid
         measured = _work(instance, simulator, workers)
         bodies = _bodies(instance)
-        assert len(bodies) == measured["calls"]
-        bare_s, bare_cpu = _bare(instance.env["REASONMED_SIMULATOR_URL"], bodies, workers)
-        return measured | {"bare_s": bare_s, "bare_cpu": bare_cpu}
+        assert sum(map(len, bodies)) == measured["calls"]
+        url = instance.env["REASONMED_SIMULATOR_URL"]
+        loose_s, _cpu = _bare(url, [[body for server in bodies for body in server]], workers, 4 * IN_FLIGHT)
+        bare_s, bare_cpu = _bare(url, bodies, workers, IN_FLIGHT)
+        busiest = max(map(len, bodies)) / measured["calls"]
+        return measured | {"bare_s": bare_s, "bare_cpu": bare_cpu, "loose_s": loose_s, "busiest": busiest}
 
 
 def _work(instance: Any, simulator: int, workers: int) -> dict[str, float]:
@@ -122,8 +132,9 @@ def _write_questions(path: Path, questions: int) -> None:
 _STRUCTURES = (("Anterior", "knee"), ("Posterior", "hip"), ("Medial", "ankle"), ("Lateral", "shoulder"))
 
 
-def _bodies(instance: Any) -> list[bytes]:
-    """One request a call of the run, in the order made: its stage's prompt over its question and one of its paths."""
+def _bodies(instance: Any) -> list[list[bytes]]:
+    """For each server one request a call of the run, in the order made: its stage's prompt over its question and one of its
+    paths."""
     from apps.pipeline.prompts import load_prompts
     from apps.questions.text import LETTERS, join_question
 
@@ -136,49 +147,51 @@ def _bodies(instance: Any) -> list[bytes]:
     ):
         texts[pk] = join_question(contexts, stem, options), f"{LETTERS[key]}. {options[key]}"
     paths = dict(instance.query("SELECT DISTINCT ON (question_id) question_id, text FROM reasoning_reasoningpath"))
-    bodies = []
-    calls = instance.query("SELECT stage, question_id, model, seed, params FROM pipeline_call ORDER BY created_at, id")
-    for stage, pk, model, seed, params in calls:
+    bodies: defaultdict[str, list[bytes]] = defaultdict(list)
+    calls = instance.query(
+        "SELECT endpoint, stage, question_id, model, seed, params FROM pipeline_call ORDER BY created_at, id"
+    )
+    for server, stage, pk, model, seed, params in calls:
         question, key = texts[pk]
         user = f"<question>\n{question}\n</question>\n"
         if stage != "generate":
             user += f"<key>{key}</key>\n<path>\n{paths[pk]}\n</path>\n"
         messages = [{"role": "system", "content": systems[stage]}, {"role": "user", "content": user}]
-        bodies.append(orjson.dumps({"model": model, "messages": messages, "seed": seed, **params}))
-    return bodies
+        bodies[server].append(orjson.dumps({"model": model, "messages": messages, "seed": seed, **params}))
+    return list(bodies.values())
 
 
-def _bare(url: str, bodies: list[bytes], processes: int) -> tuple[float, float]:
-    """Wall and CPU seconds of the loop, in so many new processes."""
+def _bare(url: str, bodies: list[list[bytes]], processes: int, in_flight: int) -> tuple[float, float]:
+    """Wall and CPU seconds of the loop, in so many new processes; `in_flight`: of each list of bodies, in all of them."""
     with tempfile.TemporaryDirectory(prefix="bench-bare-") as folder:
-        words = [sys.executable, "-m", "tests.bench.bench_run", "--bare", url, str(IN_FLIGHT // processes)]
+        words = [sys.executable, "-m", "tests.bench.bench_run", "--bare", url, str(in_flight // processes)]
         started = []
         for part in range(processes):
-            path = Path(folder) / str(part)
-            path.write_bytes(b"\n".join(bodies[part::processes]))
-            started.append(subprocess.Popen([*words, str(path)], stdout=subprocess.PIPE, text=True))
+            paths = [Path(folder) / f"{part}-{server}" for server in range(len(bodies))]
+            for path, own in zip(paths, bodies, strict=True):
+                path.write_bytes(b"\n".join(own[part::processes]))
+            started.append(subprocess.Popen([*words, *map(str, paths)], stdout=subprocess.PIPE, text=True))
         said = [process.communicate()[0].split() for process in started]
         begun, ended, cpu = zip(*([float(word) for word in words] for words in said), strict=True)
     return max(ended) - min(begun), sum(cpu)
 
 
-async def _bare_loop(url: str, in_flight: int, bodies: list[bytes]) -> tuple[float, float, float]:
+async def _bare_loop(url: str, in_flight: int, bodies: list[list[bytes]]) -> tuple[float, float, float]:
     """Begin and end on the clock that processes share, and CPU seconds."""
     import aiohttp
 
-    left = deque(bodies)
     headers = {"Content-Type": "application/json"}
 
-    async def caller(session: aiohttp.ClientSession) -> None:
+    async def caller(session: aiohttp.ClientSession, left: deque[bytes]) -> None:
         while left:
             async with session.post(f"{url}/chat/completions", data=left.popleft(), headers=headers) as reply:
                 found = orjson.loads(await reply.read())
                 assert reply.status == 200, found
 
-    connector = aiohttp.TCPConnector(limit=in_flight)
+    connector = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=connector) as session:
         begun, cpu = time.monotonic(), time.process_time()
-        await asyncio.gather(*(caller(session) for _ in range(in_flight)))
+        await asyncio.gather(*(caller(session, left) for left in map(deque, bodies) for _ in range(in_flight)))
         return begun, time.monotonic(), time.process_time() - cpu
 
 
@@ -206,7 +219,7 @@ def _line(name: str, value: float, unit: str, note: str) -> dict[str, Any]:
 
 def main() -> None:
     if sys.argv[1:2] == ["--bare"]:
-        bodies = Path(sys.argv[4]).read_bytes().split(b"\n")
+        bodies = [Path(path).read_bytes().split(b"\n") for path in sys.argv[4:]]
         print(*asyncio.run(_bare_loop(sys.argv[2], int(sys.argv[3]), bodies)))
         return
     from tests.bench.__main__ import prepare_django, table
