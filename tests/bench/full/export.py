@@ -1,6 +1,7 @@
-"""Exports of all three sets against the floor: a bare server-side cursor that writes the same lines and nothing else.
+"""Exports of all three sets against two floors: a bare server-side cursor that writes the lines of the three sets, and one
+that writes those of their trail of provenance, too, which is all that an export writes of records.
 
-The sets come with their trail of provenance, checksums and Merkle roots. Each row is a process of its own.
+The export hashes each line and each file as well. Each row is a process of its own.
 """
 
 from __future__ import annotations
@@ -15,15 +16,14 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import orjson
 import psutil
 from django.conf import settings
-from django.db import connection, transaction
+from django.db import connection
 
 from apps.exports.build import build_export
 from apps.exports.config import DEFAULT, ExportConfig
@@ -33,18 +33,11 @@ from apps.exports.models_checks import GateCheck
 from apps.exports.records import VARIANTS, Variant
 from apps.exports.services import build_queued_exports, create_export, journal_of
 from apps.exports.writers import FORMATS, Format
-from apps.questions.text import join_question
 from apps.reasoning.models import Run, RunQuestion
+from tests.bench.full import floor
 from tests.bench.full.fill import RUN
 
 BARE = ExportConfig(gates=dict.fromkeys(GATES, "off"))  # quality gates read every text: measured apart
-FLOOR = """
-SELECT q.contexts, q.stem, q.options, p.text, r.text FROM reasoning_runquestion rq
-JOIN questions_question q ON q.id = rq.question_id
-JOIN reasoning_selection s ON s.run_id = rq.run_id AND s.question_id = rq.question_id AND s.current
-JOIN reasoning_reasoningpath p ON p.id = s.path_id
-JOIN reasoning_response r ON r.run_id = s.run_id AND r.path_id = p.id AND r.current
-WHERE rq.run_id = %s AND rq.state = 'ready' ORDER BY rq.question_id, s.slot"""
 OWN_PROCESS = """
 import json, sys
 from tests.bench.__main__ import prepare_django
@@ -62,18 +55,26 @@ Row = dict[str, Any]
 
 
 def measure_exports(formats: Sequence[Format] = FORMATS) -> list[Row]:
-    """[{name, records, s, rate, ratio, cpu, cpu_ratio, mib, reader_mib, same, load, note}, …]. `ratio`: of the rate of the
-    floor, the mean of before and after; `cpu`: microseconds a record, of all processes and their sessions of PostgreSQL;
-    `mib`: the most memory of the builder, `reader_mib` of the largest reader; `same`: the bytes of an export that was not
-    killed."""
+    """[{name, records, s, rate, ratio, of_sets, cpu, cpu_ratio, mib, reader_mib, same, load, note}, …]. `ratio`: of the rate
+    of the floor with the trail, the mean of before and after, `of_sets` of the one without, `cpu_ratio` of the CPU of the
+    former; `cpu`: microseconds a record, of all processes and their sessions of PostgreSQL; `mib`: the most memory of the
+    builder, `reader_mib` of the largest reader; `same`: the bytes of an export that was not killed."""
     GateCheck.objects.all().delete()
-    rows = [_of_its_own("floor_row")]
+    _of_its_own("floor_row", "write_sets")  # what the system has not read yet, it has afterwards
+    floors = ("write_sets", "write_sets_and_trail")
+    rows = [_of_its_own("floor_row", floor) for floor in floors]
     rows += [_of_its_own("build_row", f"{name}, gates off", name, "bare") for name in formats]
     rows += [_of_its_own("build_row", f"jsonl, {said}", "jsonl", "gates") for said in ("gates", "gates that remember")]
-    rows += [_of_its_own("floor_row")]
-    rate, cpu = ((rows[0][key] + rows[-1][key]) / 2 for key in ("rate", "cpu"))
+    rows += [_of_its_own("floor_row", floor) for floor in floors]
+    sets, rate = ((first["rate"] + last["rate"]) / 2 for first, last in zip(rows[:2], rows[-2:], strict=True))
+    cpu = (rows[1]["cpu"] + rows[-1]["cpu"]) / 2
     rows += measure_resume()
-    return [row | {"ratio": round(row["rate"] / rate, 2), "cpu_ratio": round(row["cpu"] / cpu, 1)} for row in rows]
+    return [
+        row
+        | {"ratio": round(row["rate"] / rate, 2), "of_sets": round(row["rate"] / sets, 2)}
+        | {"cpu_ratio": round(row["cpu"] / cpu, 1)}
+        for row in rows
+    ]
 
 
 def measure_resume() -> list[Row]:
@@ -89,10 +90,13 @@ def measure_resume() -> list[Row]:
     return rows
 
 
-def floor_row() -> Row:
-    run = Run.objects.get(name=RUN)
+FLOORS = {"write_sets": "floor: a bare cursor, the three sets", "write_sets_and_trail": "floor: with their provenance"}
+
+
+def floor_row(which: str) -> Row:
+    run, write = Run.objects.select_related("paths_from").get(name=RUN), getattr(floor, which)
     with tempfile.TemporaryDirectory(prefix="bench-export-", dir=settings.VAR_DIR) as folder:
-        return _measured("floor: a bare cursor, three files", lambda: write_floor(run, Path(folder)))
+        return _measured(FLOORS[which], lambda: int(write(run, Path(folder))))
 
 
 def build_row(name: str, format: Format, gates: str) -> Row:
@@ -114,23 +118,6 @@ def queued_row() -> Row:
         return int(Snapshot.objects.order_by("-created_at").values_list("records", flat=True)[0])
 
     return _measured("", build)
-
-
-def write_floor(run: Run, out: Path) -> int:
-    """The lines of the three sets by a named cursor, nothing hashed. Returns the records of one set."""
-    records = 0
-    with transaction.atomic(), ExitStack() as opened:
-        connection.ensure_connection()
-        files = [opened.enter_context((out / f"floor-{v}.jsonl").open("wb", buffering=1 << 20)) for v in VARIANTS]
-        cursor = opened.enter_context(connection.connection.cursor(name="floor"))
-        cursor.itersize = 2_000
-        cursor.execute(FLOOR, [run.pk])
-        for contexts, stem, options, cot, response in cursor:
-            instruction = join_question(orjson.loads(contexts), stem, orjson.loads(options))
-            for file, output in zip(files, (f"<think>{cot}</think>{response}", cot, response), strict=True):
-                file.write(orjson.dumps({"instruction": instruction, "input": "", "output": output}) + b"\n")
-            records += 1
-    return records
 
 
 def _of_its_own(function: str, *given: str) -> Row:
