@@ -99,6 +99,16 @@ def test_what_is_wrong_stands_with_its_field(
     assert not ReviewQueue.objects.exists()
 
 
+def test_a_choice_just_begun_is_no_mistake(world: World, curator: Client) -> None:
+    said = form(world, kind="stratified")
+    begun = curator.get(NEW, said, headers={"HX-Request": "true"}).text
+    assert "Choose what to stratify by" in begun
+    assert "field-error" not in begun
+    wrong = curator.get(NEW, said | {"size": 0}, headers={"HX-Request": "true"}).text
+    assert "field-error" in wrong
+    assert "greater than or equal to 1" in wrong
+
+
 def test_a_second_click_makes_no_second_queue(world: World, curator: Client) -> None:
     curator.post(NEW, form(world))
     answer = curator.post(NEW, form(world))

@@ -69,6 +69,9 @@ def queue_new(request: HttpRequest) -> HttpResponse:
     asked = bool(request.headers.get("HX-Request"))
     shown = _preview(form) if form.is_bound and not posted else None
     context = {"form": form, "preview": shown, "seconds": SECONDS_AN_ITEM, "any_run": chosen or runs.exists()}
+    context["begun"] = (
+        asked and list(form.errors) == ["by"] and not data.getlist("by")
+    )  # chosen a moment ago: no mistake yet
     if asked:
         return render(request, "review/curate_preview.html", context)
     return render(request, "review/curate_new.html", context, status=422 if form.is_bound and form.errors else 200)

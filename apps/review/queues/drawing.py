@@ -83,7 +83,7 @@ def _by_tier_flip(run: Run, plan: SamplingPlan, parameters: dict[str, Any]) -> D
     sql = f"""SELECT l.path_id, l.question_id, d.stratum, NULL::float8 AS probability, d.value AS priority,
         row_number() OVER (ORDER BY d.near DESC, d.value DESC, d.key, l.question_id, l.path_id) AS place
       FROM (
-        SELECT q.question_id, q.errors || ' errors' AS stratum, v.near, v.value, {_key("order", "q.question_id")} AS key
+        SELECT q.question_id, q.errors || CASE q.errors WHEN 1 THEN ' error' ELSE ' errors' END AS stratum, v.near, v.value, {_key("order", "q.question_id")} AS key
         FROM ({frames.judged_questions(plan.filter)}) q
         JOIN unnest(%(errors)s::bigint[], %(correct)s::bigint[], %(near)s::boolean[], %(values)s::float8[])
           AS v (errors, correct, near, value) ON v.errors = q.errors AND v.correct = q.correct

@@ -113,7 +113,7 @@ def _by_tier_flip(run: Run, plan: SamplingPlan) -> Preview:
         part = groups[errors, correct].part(min(left, groups[errors, correct].questions))
         left -= part.questions
         if part.questions:
-            taken.setdefault(f"{errors} errors", Group()).merge(part)
+            taken.setdefault(f"{errors} error{'' if errors == 1 else 's'}", Group()).merge(part)
     strata = tuple(Stratum(s, group.paths, group.paths, None, None) for s, group in sorted(taken.items()))
     return _together(taken, strata)
 
