@@ -21,6 +21,7 @@ T = TypeVar("T")
 FRESH_FOR = timedelta(seconds=60)  # how long what the state does not tell, a judge's new labels, may be missing
 KEPT_S = 24 * 3600
 AT_WORK_S = 120  # then another may try
+BESIDE = "kept figures"  # the name of the threads that work them out
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ def kept(key: str, state: str, work_out: Callable[[], T], *, at_once: bool) -> K
 
 
 def in_background(work: Callable[[], object]) -> None:
-    threading.Thread(target=work, name="kept figures", daemon=True).start()
+    threading.Thread(target=work, name=BESIDE, daemon=True).start()
 
 
 def _finish(key: str, state: str, work_out: Callable[[], object]) -> None:
