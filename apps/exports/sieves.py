@@ -13,10 +13,8 @@ from functools import partial
 from typing import Any, Protocol, runtime_checkable
 
 from apps.exports.config import ExportConfig
-from apps.exports.contamination.sieve import ContaminationSieve
 from apps.exports.gates.sieve import GateSieve
 from apps.exports.gates.texts import GATES
-from apps.exports.inspections.services import contamination_of
 from apps.exports.lineage import Asked
 from apps.exports.making.parts import WHOLE, Open
 from apps.exports.tally import HELD_OUT
@@ -81,6 +79,9 @@ def ordered_sieves_of(
         found.append(GateSieve(config.gates))
     chosen = config.contamination
     if (chosen.policy, chosen.within) != ("keep", "keep"):
+        from apps.exports.contamination.sieve import ContaminationSieve  # numpy and scipy: 60 MiB that few exports need
+        from apps.exports.inspections.services import contamination_of
+
         inspect = partial(contamination_of, run, threshold=chosen.threshold, should_stop=should_stop)
         found.append(ContaminationSieve(chosen, inspect))
     return found
