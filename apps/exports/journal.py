@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hmac
 import os
-import pickle
 import struct
 import time
 from array import array
@@ -26,6 +25,7 @@ from django.utils.crypto import salted_hmac
 
 from apps.exports.lineage import PAGE, Asked, bounds_of
 from apps.exports.making.parts import PageRead, Place
+from apps.exports.packing import pack, unpack
 from apps.exports.proof.code import code_version
 from apps.reasoning.models import Run
 
@@ -81,7 +81,7 @@ class PageFile:
         self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
 
     def append(self, place: Place, page: list[Asked]) -> Place:
-        data = pickle.dumps(page, protocol=5)
+        data = pack(page)
         frame = _FRAME.pack(place.after, place.upto, len(data), _hash(place, data)) + data
         if os.write(self._handle, frame) < len(frame):
             raise OSError(28, "No space left on device")
@@ -90,9 +90,7 @@ class PageFile:
 
     def load(self, place: Place) -> list[Asked]:
         """Only of a place that a journal has given: the hash of its frame was right."""
-        data = os.pread(self._handle, place.size, place.at)
-        page: list[Asked] = pickle.loads(data)  # noqa: S301 - its keyed hash was right: we wrote it
-        return page
+        return unpack(os.pread(self._handle, place.size, place.at))
 
     def close(self) -> None:
         os.close(self._handle)
@@ -193,7 +191,7 @@ class _Versions:
 
 
 def _hash(place: Place, data: bytes) -> bytes:
-    """Keyed with the installation's secret: only what we wrote is ever unpickled."""
+    """Keyed with the installation's secret: only what we wrote is ever unpacked."""
     found = hmac.new(_key(), struct.pack(">QQ", place.after, place.upto), "sha256")
     found.update(data)
     return found.digest()

@@ -13,11 +13,13 @@ from apps.exports.build import Limits, build_export
 from apps.exports.config import ExportConfig
 from apps.exports.errors import ExportStoppedError
 from apps.exports.holding import Holding
-from apps.exports.journal import Journal
+from apps.exports.journal import Journal, PageFile
+from apps.exports.lineage import read_pages
+from apps.exports.making.parts import Place
 from apps.exports.models import ExportState, Snapshot, SnapshotOmission, SnapshotRecord
 from apps.exports.services import build_queued_exports, create_export, folder_of, journal_of
 from apps.exports.sieves import NOT_CHOSEN_TIER
-from apps.reasoning.models import Response, Run, RunQuestion, Selection
+from apps.reasoning.models import ReasoningPath, Response, Run, RunQuestion, Selection
 from apps.review.records.content import content_hash
 from tests.factories import make_finished_run, make_question, make_run_question
 
@@ -119,7 +121,7 @@ def test_a_page_cut_off_is_read_again(tmp_path, reads, cut):
 
 
 @pytest.mark.parametrize("place", ["page", "bounds", "length", "hash"])
-def test_a_page_that_is_not_ours_is_never_unpickled(tmp_path, place, monkeypatch):
+def test_a_page_that_is_not_ours_is_never_unpacked(tmp_path, place, monkeypatch):
     run = make_finished_run(4)
     read_part(run, tmp_path / "pages", 2)
     data = bytearray((tmp_path / "pages").read_bytes())
@@ -260,3 +262,18 @@ def test_rows_of_an_earlier_builder_are_replaced(monkeypatch):
     assert SnapshotRecord.objects.count() == made.records
     assert list(made.held.order_by("number").values_list("number", flat=True)) == list(range(made.records))
     assert not SnapshotOmission.objects.exists()
+
+
+def test_a_page_comes_back_from_the_journal_as_it_was_read(tmp_path):
+    run = make_finished_run(8)
+    path = Selection.objects.filter(run=run, current=True).first().path
+    replaced = dict.fromkeys(("run_id", "question_id", "origin", "generator", "sample", "parent_id"))
+    replaced = {name: getattr(path, name) for name in replaced}
+    ReasoningPath.objects.filter(pk=path.pk).update(revision=2)
+    ReasoningPath.objects.create(**replaced, revision=1, current=False, text="Earlier.")
+    [page] = read_pages(run, page=50)
+    assert any(len(kept.chain) > 1 for asked in page for kept in asked.kept)
+
+    file = PageFile(tmp_path / "pages")
+    assert file.load(file.append(Place(0, 2**40), page)) == page
+    file.close()
