@@ -24,7 +24,7 @@ class HoldingRows:
     """The rows of a page."""
 
     def __init__(self, snapshot_id: UUID) -> None:
-        self._id = snapshot_id
+        self._id = str(snapshot_id)
         self._held: list[str] = []
         self._left_out: list[str] = []
 

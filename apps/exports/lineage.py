@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 
 from django.db import connection, transaction
 
@@ -156,13 +157,14 @@ def _attach_records(evidence: Evidence, ready: list[Asked]) -> None:
     verdicts = evidence.verdicts({path.pk for _, kept in every for path in kept.chain})
     for _, kept in every:
         kept.verdicts = [verdict for path in kept.chain for verdict in verdicts[path.pk]]
-    calls = evidence.calls({call_id for _, kept in every for call_id in _call_ids(kept)})
-    for question_id, kept in every:
-        kept.calls = {call_id: calls[call_id] for call_id in _call_ids(kept)}
+    call_ids = [_call_ids(kept) for _, kept in every]
+    calls = evidence.calls(set(chain.from_iterable(call_ids)))
+    for (question_id, kept), ids in zip(every, call_ids, strict=True):
+        kept.calls = {call_id: calls[call_id] for call_id in ids}
         stages = {kind.stage for kind in kept.calls.values() if kind.simulated}
-        kept.simulated_stages = sorted(
-            stages.union(tiers[question_id].simulated_stages if question_id in tiers else ())
-        )
+        if question_id in tiers:
+            stages.update(tiers[question_id].simulated_stages)
+        kept.simulated_stages = sorted(stages)
 
 
 def _keep(asked: Asked, slots: list[ChosenRow]) -> None:
@@ -219,9 +221,10 @@ def _chain(kept: Kept, attempts: list[PathRow]) -> list[PathRow]:
 
 
 def _call_ids(kept: Kept) -> list[str]:
-    owners: list[PathRow | VerdictRow | ScoreRow | ResponseRow] = [*kept.chain, *kept.verdicts]
-    owners += [kept.score, kept.response] if kept.score else [kept.response]
-    return [owner.call_id for owner in owners if owner.call_id]
+    found = [path.call_id for path in kept.chain]
+    found += [verdict.call_id for verdict in kept.verdicts]
+    found += [kept.score.call_id, kept.response.call_id] if kept.score else [kept.response.call_id]
+    return [call_id for call_id in found if call_id]
 
 
 def _said(asked: Asked, what: str) -> str:

@@ -34,7 +34,8 @@ def provenance_of(asked: Asked, kept: Kept, *, number: int) -> dict[str, Any]:
             "id": kept.response.pk,
             "revision": kept.response.revision,
             "by": pseudonym(kept.response.author_id) if kept.response.author_id else None,
-            **_call(kept.response.call_id, calls),
+            "call": kept.response.call_id,
+            "prompt": _prompt(kept.response.call_id, calls),
         },
         "signed_off": pseudonym(kept.signed_by) if kept.signed_by else None,
         "verdicts": [_verdict(v, calls) for v in kept.verdicts],
@@ -61,7 +62,8 @@ def _path(path: PathRow, calls: Calls) -> dict[str, Any]:
         "temperature": path.temperature,
         "seed": path.seed,
         "by": pseudonym(path.author_id) if path.author_id else None,
-        **_call(path.call_id, calls),
+        "call": path.call_id,
+        "prompt": _prompt(path.call_id, calls),
     }
 
 
@@ -72,9 +74,10 @@ def _verdict(verdict: VerdictRow, calls: Calls) -> dict[str, Any]:
         "label": verdict.label,
         "source": verdict.source,
         "by": pseudonym(verdict.reviewer_id) if verdict.reviewer_id else None,
-        **_call(verdict.call_id, calls),
+        "call": verdict.call_id,
+        "prompt": _prompt(verdict.call_id, calls),
     }
 
 
-def _call(call_id: str | None, calls: Calls) -> dict[str, Any]:
-    return {"call": call_id, "prompt": calls[call_id].prompt if call_id else None}
+def _prompt(call_id: str | None, calls: Calls) -> str | None:
+    return calls[call_id].prompt if call_id else None

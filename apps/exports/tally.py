@@ -22,7 +22,7 @@ NO_TERMS = "not recorded"
 _HELD_OUT = """
 SELECT q.fingerprint, q.stem_fingerprint FROM questions_question q JOIN questions_benchmark b ON b.id = q.benchmark_id
 WHERE q.held_out AND (b.project_id IS NULL OR b.project_id = %(project)s)
-  AND (q.fingerprint = ANY(%(whole)s::text[]) OR q.stem_fingerprint = ANY(%(stems)s::text[]))"""
+  AND (q.fingerprint = ANY(string_to_array(%(whole)s, ',')) OR q.stem_fingerprint = ANY(string_to_array(%(stems)s, ',')))"""
 
 
 class Tally:
@@ -98,14 +98,20 @@ class Tally:
         else:
             (self.excluded if state == QuestionState.EXCLUDED else self.waiting)[reason] += 1
 
-    def count_record(self, asked: Asked, kept: Kept) -> None:
-        self.records += 1
-        self.held_out_records += asked.question.held_out
-        self.people_overrode += asked.row.overridden
+    def count_records(self, asked: Asked) -> None:
+        """All that an exported question keeps."""
+        records = len(asked.kept)
+        self.records += records
+        self.held_out_records += records * asked.question.held_out
+        self.people_overrode += records * asked.row.overridden
+        self.tiers[asked.row.tier, "records"] += records
+        self.composition[asked.question.benchmark.name, asked.question.split]["records"] += records
+        for kept in asked.kept:
+            self._count_record(asked, kept)
+
+    def _count_record(self, asked: Asked, kept: Kept) -> None:
         if kept.signed_by is not None:
             self.signed_off[asked.row.tier] += 1
-        self.tiers[asked.row.tier, "records"] += 1
-        self.composition[asked.question.benchmark.name, asked.question.split]["records"] += 1
         if kept.simulated_stages:
             self.simulated += 1
             for stage in kept.simulated_stages:
@@ -122,8 +128,8 @@ class Tally:
                 _HELD_OUT,
                 {
                     "project": self.run.project_id,
-                    "whole": [q.fingerprint for q in trained],
-                    "stems": [q.stem_fingerprint for q in trained],
+                    "whole": ",".join(q.fingerprint for q in trained),
+                    "stems": ",".join(q.stem_fingerprint for q in trained),
                 },
             )
             found = cursor.fetchall()

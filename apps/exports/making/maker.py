@@ -52,13 +52,13 @@ class Maker:
             out = {**sieve.sift(ready, out), **out}
         self._held[place.after] = _Page(asked, states, out)
         looked = self._looker.look(ready) if self._looker else []
-        asks, records = _opened(ready, out, looked)
+        asks = _opened(ready, out, looked) if self._ordered or out else None
         return PageRead(
             place,
             array("q", [a.row.question_id for a in asked]).tobytes(),
             array("q", [a.row.version for a in asked]).tobytes(),
-            records,
-            asks if self._ordered else [],
+            sum(len(a.kept) for a in ready) if asks is None else sum(len(open.slots) for open in asks),
+            asks if asks and self._ordered else [],
         )
 
     def make(self, after: int, decided: Decided) -> PageMade:
@@ -111,7 +111,7 @@ class Maker:
             self._forms.record(asked, kept, record, number=number)
             if rows:
                 rows.hold(asked, kept, sets.content(), number=number)
-            self._tally.count_record(asked, kept)
+        self._tally.count_records(asked)
 
 
 class _Settled:
@@ -141,9 +141,9 @@ class _Settled:
                 self.left_out[reason] = self.left_out.get(reason, 0) + 1
 
 
-def _opened(ready: Sequence[Asked], out: LeftOut, looked: Sequence[Looked]) -> tuple[list[Open], int]:
-    """What nothing has kept out so far, and how many records that is."""
-    found, records, at = [], 0, 0
+def _opened(ready: Sequence[Asked], out: LeftOut, looked: Sequence[Looked]) -> list[Open]:
+    """What nothing has kept out so far."""
+    found, at = [], 0
     for asked in ready:
         pk, first = asked.question.pk, at
         at += len(asked.kept)
@@ -151,7 +151,6 @@ def _opened(ready: Sequence[Asked], out: LeftOut, looked: Sequence[Looked]) -> t
             continue
         kept: list[tuple[int, Kept]] = [(n, k) for n, k in enumerate(asked.kept, first) if (pk, k.slot) not in out]
         if kept:
-            records += len(kept)
             seen = tuple(looked[n] for n, _ in kept) if looked else ()
             found.append(Open(pk, tuple(k.slot for _, k in kept), seen))
-    return found, records
+    return found
