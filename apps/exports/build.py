@@ -22,7 +22,6 @@ from apps.exports.errors import ExportRefusedError, ExportStoppedError
 from apps.exports.folder import MANIFEST, SCHEMA_NAME, SIGNATURE, atomic_folder
 from apps.exports.forms.beside import write_beside
 from apps.exports.forms.build import FormWriters
-from apps.exports.forms.quality import quality_of
 from apps.exports.holding import Holding
 from apps.exports.journal import LivePages, Pages
 from apps.exports.lineage import PAGE
@@ -177,6 +176,8 @@ class _Writing:
 
     def _chosen(self, moved: int) -> dict[str, Any]:
         """What was asked for, and what came of it."""
+        from apps.exports.forms.quality import quality_of  # scipy: not beside the pages in memory
+
         warnings = [*self.tally.warnings, *self._sifter.warnings]
         if moved:
             warnings.append(f"{moved:,} questions changed after they were read: this is not the ledger at one moment")

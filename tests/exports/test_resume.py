@@ -277,3 +277,18 @@ def test_a_page_comes_back_from_the_journal_as_it_was_read(tmp_path):
     file = PageFile(tmp_path / "pages")
     assert file.load(file.append(Place(0, 2**40), page)) == page
     file.close()
+
+
+@pytest.mark.parametrize("what", ["nothing", "version", "gone"])
+def test_what_moved_is_told_by_version_also_where_the_run_holds_other_questions_now(tmp_path, what):
+    run = make_finished_run(5)
+    first, second = run.questions.order_by("question_id").values_list("question_id", flat=True)[:2]
+    with journal_for(run, tmp_path / "pages") as journal:
+        export(run, tmp_path / "out", journal)
+        assert journal.moved() == 0
+        if what != "nothing":
+            change(second)
+        if what == "gone":
+            RunQuestion.objects.filter(run=run, question_id=first).delete()
+
+        assert journal.moved() == {"nothing": 0, "version": 1, "gone": 2}[what]

@@ -16,6 +16,16 @@ from queue import SimpleQueue
 from typing import Any
 
 _PR_SET_PDEATHSIG = 1
+FOR_PAGES = {  # of the site: a reader shows none, and without them it takes 8 MiB less
+    "csp",
+    "django.contrib.admin",
+    "django.contrib.humanize",
+    "django.contrib.messages",
+    "django.contrib.sessions",
+    "django.contrib.staticfiles",
+    "django_htmx",
+    "ninja",
+}
 SWITCH_SECONDS = 0.0002  # what is sent goes by the hundred kilobytes, and must not wait for its turn before each
 
 
@@ -24,7 +34,9 @@ def main() -> None:
         signal.signal(number, signal.SIG_IGN)
     _die_with_the_builder()
     import django
+    from django.conf import settings
 
+    settings.INSTALLED_APPS = [app for app in settings.INSTALLED_APPS if app not in FOR_PAGES]
     django.setup()
     from apps.exports.making.wire import Wire
 
