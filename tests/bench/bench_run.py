@@ -28,7 +28,7 @@ QUESTIONS = (
     960  # the last questions go through seven lanes one after the other: some seconds that a long run does not notice
 )
 ROUNDS = 1
-SETTINGS = ((1, 0), (2, 0), (2, 200))  # (processes, ms a reply)
+SETTINGS = ((1, 0), (2, 0), (2, 50), (2, 200))  # (processes, ms a reply)
 IN_FLIGHT = 64  # at one model server, as in a run; four of them are busy at once
 DURATION = """
 SELECT extract(epoch FROM max(created_at + latency_ms * interval '1 millisecond') - min(created_at)) FROM pipeline_call
