@@ -8,7 +8,6 @@ from django.db import connection, transaction
 
 from apps.exports.lineage import Asked, Kept
 from apps.exports.making.parts import HeldRows
-from apps.exports.models import SnapshotOmission, SnapshotRecord
 
 ROWS = 4_000  # held before they are written, in a transaction of their own
 
@@ -17,6 +16,10 @@ _HELD = (
     " version, content) FROM STDIN"
 )
 _LEFT_OUT = "COPY exports_snapshotomission (snapshot_id, question_id, slot, state, reason, version) FROM STDIN"
+_FORGET = (
+    "DELETE FROM exports_snapshotrecord WHERE snapshot_id = %s",
+    "DELETE FROM exports_snapshotomission WHERE snapshot_id = %s",
+)
 _ESCAPES = str.maketrans({"\\": r"\\", "\t": r"\t", "\n": r"\n", "\r": r"\r"})
 
 
@@ -46,6 +49,13 @@ class HoldingRows:
         return HeldRows("".join(self._held).encode(), "".join(self._left_out).encode(), size)
 
 
+def forget_rows(snapshot_id: UUID) -> None:
+    """All that is written down of a snapshot. A queryset would fetch each row to look for what hangs on it, hundreds of thousands."""
+    with connection.cursor() as cursor:
+        for statement in _FORGET:
+            cursor.execute(statement, [snapshot_id])
+
+
 class Holding:
     """Nobody reads the rows before the snapshot is done; whoever builds it writes them from the start."""
 
@@ -57,8 +67,7 @@ class Holding:
         """Without what an earlier builder, or an earlier round, has written."""
         self._pages.clear()
         with transaction.atomic():
-            for model in (SnapshotRecord, SnapshotOmission):
-                model._default_manager.filter(snapshot=self.snapshot_id).delete()
+            forget_rows(self.snapshot_id)
 
     def add(self, rows: HeldRows) -> None:
         self._pages.append(rows)

@@ -15,6 +15,7 @@ from django.utils import timezone
 
 from apps.exports.errors import ExportRefusedError
 from apps.exports.folder import MANIFEST
+from apps.exports.holding import forget_rows
 from apps.exports.models import ExportState, Snapshot
 from apps.exports.selectors import files_of
 from apps.questions.models import Project
@@ -72,7 +73,8 @@ def discard_candidate(*, snapshot: Snapshot) -> None:
             gone = Snapshot.objects.select_for_update().filter(pk=snapshot.pk, name="").first()
             if gone is None:
                 raise ExportRefusedError("It was published or discarded by now.")
-            gone.delete()
+            forget_rows(gone.pk)
+            gone.delete()  # raises ProtectedError, and nothing was forgotten, where a certificate rests on it
             if gone.folder:
                 files = Path(settings.EXPORT_DIR) / gone.folder
                 transaction.on_commit(lambda: shutil.rmtree(files, ignore_errors=True))

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 from django.utils import timezone
 
 from apps.exports.errors import ExportRefusedError
-from apps.exports.models import ExportState, Snapshot
+from apps.exports.models import ExportState, Snapshot, SnapshotRecord
 from apps.exports.publishing import discard_candidate, propose_name, publish_snapshot
 from apps.exports.services import build_queued_exports, create_export, folder_of
 from apps.pipeline.models import Call
@@ -162,11 +163,14 @@ def test_a_candidate_is_discarded_with_its_files(run, django_capture_on_commit_c
     made = candidate(run)
     folder = folder_of(made)
 
-    with django_capture_on_commit_callbacks(execute=True):
+    with django_capture_on_commit_callbacks(execute=True), CaptureQueriesContext(connection) as asked:
         discard_candidate(snapshot=made)
 
     assert not Snapshot.objects.exists()
+    assert not SnapshotRecord.objects.exists()
     assert not folder.exists()
+    first = next(q["sql"] for q in asked if "exports_snapshotrecord" in q["sql"])
+    assert first.startswith("DELETE"), "its rows, hundreds of thousands, are not fetched to be deleted"
 
 
 def test_one_being_written_is_not_discarded(run):

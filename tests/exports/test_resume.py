@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
+from django.db import connection
 from django.db.models import F
+from django.test.utils import CaptureQueriesContext
 
 from apps.exports import services
 from apps.exports.build import Limits, build_export
@@ -256,8 +258,10 @@ def test_rows_of_an_earlier_builder_are_replaced(monkeypatch):
         build_export(**order, holding=Holding(made.pk), should_stop=lambda: next(stop), limits=limits)
     assert SnapshotRecord.objects.count() > 0
 
-    build_queued_exports()
+    with CaptureQueriesContext(connection) as asked:
+        build_queued_exports()
 
+    assert not [q["sql"] for q in asked if "exports_snapshotrecord" in q["sql"] and q["sql"].startswith("SELECT")]
     made.refresh_from_db()
     assert SnapshotRecord.objects.count() == made.records
     assert list(made.held.order_by("number").values_list("number", flat=True)) == list(range(made.records))
