@@ -5,11 +5,15 @@ Quality gates and contamination look at texts, which a page cannot wait for: wha
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from django.core.cache import cache
 from django.db import connection
+from django.db.models import Count, Sum
 
 from apps.exports.config import DEFAULT, ExportConfig
 from apps.exports.sieves import (
@@ -21,9 +25,12 @@ from apps.exports.sieves import (
     OPEN_SOURCE,
 )
 from apps.exports.tally import HELD_OUT
-from apps.questions.models import Benchmark
+from apps.questions.models import Benchmark, Question
 from apps.reasoning.models import QuestionState, Run, Tier
+from apps.review.queues.cells import state_of
 from apps.review.records.signoff import SignOff, refusal, sign_offs
+
+KEPT_S = 60
 
 
 @dataclass(slots=True)
@@ -112,7 +119,23 @@ def preview_export(run: Run, config: ExportConfig = DEFAULT) -> Preview:
 
 
 def _counted(run: Run, config: ExportConfig, count_signed: bool) -> list[tuple[Any, ...]]:
-    """(benchmark, state, reason, tier, questions, records kept, records that stay, accepted ones among them)"""
+    """(benchmark, state, reason, tier, questions, records kept, records that stay, accepted ones among them)
+
+    Kept for a minute while the run's counters and the held-out questions stay as they are, where nothing else is asked for.
+    """
+    if count_signed or _labels(config)[1] or config.duplicates == "out":
+        return _count(run, config, count_signed)
+    chosen = hashlib.sha256(json.dumps(config.as_json(), sort_keys=True).encode()).hexdigest()
+    held_out = Question.objects.filter(held_out=True).aggregate(n=Count("pk"), ids=Sum("pk"))
+    key = f"export-preview:{run.pk}:{chosen}:{state_of(run)}:{held_out['n']}:{held_out['ids']}"
+    found: list[tuple[Any, ...]] | None = cache.get(key)
+    if found is None:
+        found = _count(run, config, count_signed)
+        cache.set(key, found, KEPT_S)
+    return found
+
+
+def _count(run: Run, config: ExportConfig, count_signed: bool) -> list[tuple[Any, ...]]:
     values: dict[str, Any] = {
         "run": run.pk,
         "benchmarks": list(Benchmark.objects.filter(slug__in=config.benchmarks).values_list("pk", flat=True)),

@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 
 import pytest
+from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from apps.exports import sieves
@@ -16,6 +18,7 @@ from apps.exports.models import Snapshot
 from apps.exports.preview import preview_export
 from apps.questions.models import Question
 from apps.reasoning.models import PathLabel, Run, RunQuestion, Selection
+from apps.reasoning.services import add_counters
 from tests.factories import make_finished_run, make_question, make_run_question, make_user
 
 pytestmark = pytest.mark.django_db
@@ -182,3 +185,20 @@ def test_the_api_previews_and_orders_with_choices(client, run):
     assert preview["exported"] + sum(r["questions"] for r in preview["left_out"]) == 18
     assert sum(r["exported"] for r in preview["by_benchmark"]) == expected.ready
     assert Snapshot.objects.get().config == made["choices"] == ExportConfig(tiers=("easy",), labels="judge").as_json()
+
+
+def test_a_preview_is_kept_while_the_run_stays_as_it_is():
+    run = make_finished_run(3)
+
+    def counted() -> bool:
+        with CaptureQueriesContext(connection) as asked:
+            preview_export(run)
+        return any("FROM reasoning_runquestion q" in q["sql"] for q in asked)
+
+    assert [counted(), counted()] == [True, False]
+    with transaction.atomic():
+        add_counters(run_id=run.pk, change={"overridden": 1})
+    assert [counted(), counted()] == [True, False]
+    Question.objects.filter(pk=run.questions.first().question_id).update(held_out=True)
+    assert counted()
+    assert preview_export(run).left_out["excluded", "held_out"] == 1
