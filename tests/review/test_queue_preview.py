@@ -95,7 +95,8 @@ def test_questions_by_what_the_judge_said_are_those_of_the_ledger(run: Run, chos
 def test_a_preview_says_what_is_drawn(run: Run, given: dict[str, Any]) -> None:
     """What it leaves open, it says on the whole: the mean of many draws."""
     said = preview_plan(run=run, plan=parse_plan(given))
-    seeds = 24
+    # a few whole questions differ far more from draw to draw than paths do: their mean needs more draws to be this near
+    seeds = 240 if given.get("whole_questions") or given["kind"] == "tier_flip" else 24
     draws = [drawn(run, given | {"seed": seed}) for seed in range(seeds)]
     for one in draws:
         assert about(len(one), said.size, said.about_paths)
