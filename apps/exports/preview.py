@@ -27,7 +27,7 @@ from apps.exports.sieves import (
 from apps.exports.tally import HELD_OUT
 from apps.questions.models import Benchmark, Question
 from apps.reasoning.models import QuestionState, Run, Tier
-from apps.review.queues.cells import state_of
+from apps.reasoning.selectors import counters_mark
 from apps.review.records.signoff import SignOff, refusal, sign_offs
 
 KEPT_S = 60
@@ -127,7 +127,7 @@ def _counted(run: Run, config: ExportConfig, count_signed: bool) -> list[tuple[A
         return _count(run, config, count_signed)
     chosen = hashlib.sha256(json.dumps(config.as_json(), sort_keys=True).encode()).hexdigest()
     held_out = Question.objects.filter(held_out=True).aggregate(n=Count("pk"), ids=Sum("pk"))
-    key = f"export-preview:{run.pk}:{chosen}:{state_of(run)}:{held_out['n']}:{held_out['ids']}"
+    key = f"export-preview:{run.pk}:{chosen}:{counters_mark(run)}:{held_out['n']}:{held_out['ids']}"
     found: list[tuple[Any, ...]] | None = cache.get(key)
     if found is None:
         found = _count(run, config, count_signed)

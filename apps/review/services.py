@@ -272,9 +272,10 @@ def save_verdict(**fields: Any) -> Verdict:
     try:
         return Verdict.objects.create(**fields, replaces_id=earlier[0] if earlier else None)
     except IntegrityError as error:
-        if "idempotency_key" in str(error):
+        said = str(error).partition("\n")[0]  # without the row, whose texts are not ours
+        if "idempotency_key" in said:
             raise key_taken() from None
-        if "is an author of a verdict" in str(error):
+        if "is an author of a verdict" in said:
             raise OverrideError("Nobody both judges and adjudicates one path.") from error
         raise
 

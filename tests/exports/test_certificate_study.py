@@ -687,8 +687,10 @@ def test_the_same_records_are_not_studied_twice(settings, monkeypatch, tmp_path,
 
 
 def test_a_candidate_with_a_study_is_not_thrown_away(study, candidate):
+    held = candidate.held.count()
     with pytest.raises(ExportRefusedError, match="rest on it"):
         discard_candidate(snapshot=candidate)
+    assert candidate.held.count() == held > 0
 
 
 def test_given_up_before_anything_was_said_it_may_be_opened_again(study, candidate):

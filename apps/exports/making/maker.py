@@ -57,7 +57,7 @@ class Maker:
             place,
             array("q", [a.row.question_id for a in asked]).tobytes(),
             array("q", [a.row.version for a in asked]).tobytes(),
-            sum(len(a.kept) for a in ready) if asks is None else sum(len(open.slots) for open in asks),
+            sum(len(a.kept) for a in ready) if asks is None else sum(len(one.slots) for one in asks),
             asks if asks and self._ordered else [],
         )
 

@@ -15,6 +15,7 @@ from django.core.cache import cache
 
 from apps.reasoning.facts import policy_of
 from apps.reasoning.models import Run
+from apps.reasoning.selectors import counters_mark
 from apps.review.queues.frames import PATHS, fetch
 from apps.review.queues.plans import QueueFilter
 
@@ -35,8 +36,6 @@ SELECT slug, tier, error_count, kinds, count(*) FROM (
     SELECT rq.question_id FROM reasoning_runquestion rq WHERE rq.run_id = %(run)s AND {_ONE_BY_ONE}))
   GROUP BY l.question_id, b.slug, rq.tier, rq.error_count) q
 GROUP BY slug, tier, error_count, kinds"""  # noqa: S608
-_STATE = """SELECT coalesce(sum(hashtextextended(key, 0)::numeric * value), 0)::text
-FROM (SELECT key, sum(value) AS value FROM reasoning_runcounter WHERE run_id = %(run)s GROUP BY key) c"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,18 +67,12 @@ class Cell:
 
 def cells_of(run: Run) -> tuple[Cell, ...]:
     """Kept until a counter of the run changes, which every new label or tier does."""
-    key = f"cells:{run.pk}:{state_of(run)}"
+    key = f"cells:{run.pk}:{counters_mark(run)}"
     found: tuple[Cell, ...] | None = cache.get(key)
     if found is None:
         found = count_cells(run)
         cache.set(key, found, KEPT_S)
     return found
-
-
-def state_of(run: Run) -> str:
-    """A number that is another one when a counter of the run changed."""
-    rows = fetch(_STATE, {"run": run.pk})
-    return f"{run.created_at.timestamp()}:{rows[0][0]}"
 
 
 def count_cells(run: Run) -> tuple[Cell, ...]:

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from django.core.cache import cache
 
 from apps.reasoning.models import Run
+from apps.reasoning.selectors import counters_mark
 from apps.review.queues import frames
-from apps.review.queues.cells import KEPT_S, Cell, Kind, cells_of, state_of
+from apps.review.queues.cells import KEPT_S, Cell, Kind, cells_of
 from apps.review.queues.drawing import draw_plan, rated_by_tier_flip
 from apps.review.queues.measured import as_measured
 from apps.review.queues.plans import WHOLE, SamplingPlan, allocate
@@ -120,7 +121,7 @@ def _by_tier_flip(run: Run, plan: SamplingPlan) -> Preview:
 
 def _contradictions(run: Run, plan: SamplingPlan) -> Preview:
     """Drawn once and kept like the cells: the answers of all questions are held against their keys for it."""
-    key = f"preview:{run.pk}:{state_of(run)}:{hashlib.sha256(plan.model_dump_json().encode()).hexdigest()}"
+    key = f"preview:{run.pk}:{counters_mark(run)}:{hashlib.sha256(plan.model_dump_json().encode()).hexdigest()}"
     found: Preview | None = cache.get(key)
     if found is None:
         found = _drawn(run, plan)
